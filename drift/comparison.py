@@ -41,7 +41,7 @@ class _Pair:
     @property
     def always_moves(self) -> bool:
         """Dates and timestamps move on with every run; only their NULLs are compared."""
-        return "moment" in (self.before.kind, self.now.kind)
+        return "timestamp" in (self.before.kind, self.now.kind)
 
     @property
     def counts(self) -> tuple[dict[str, int], dict[str, int]] | None:
@@ -87,7 +87,14 @@ def why_not(before: Profile, now: Profile, limits: DriftLimits) -> str | None:
 
 def _compare(pair: _Pair, limits: DriftLimits, rare: float) -> Finding:
     before, now = pair.before, pair.now
-    reasons = [*_missing(pair, limits, rare), *_infinite(pair, limits, rare)]
+    reasons = []
+    if abs(now.missing - before.missing) >= limits.missing and _differ(
+        before.missing, before.rows, now.missing, now.rows, rare
+    ):
+        reasons.append(f"{now.missing:.1%} of the rows have no value, {before.missing:.1%} before")
+    was_infinite, is_infinite = (column.infinite / max(1, column.rows) for column in (before, now))
+    if is_infinite - was_infinite >= limits.outside and _differ(was_infinite, before.rows, is_infinite, now.rows, rare):
+        reasons.append(f"{is_infinite:.1%} are infinite, {was_infinite:.1%} before")
     psi = distance = None
     counts = pair.counts
     if pair.has_other_type:
@@ -111,11 +118,11 @@ def _compare(pair: _Pair, limits: DriftLimits, rare: float) -> Finding:
 
 
 def _mean(column: Column) -> float | None:
-    return _finite(column.mean) if column.numbers.n and column.kind != "moment" else None
+    return _finite(column.mean) if column.numbers.n and column.kind != "timestamp" else None
 
 
 def _median(column: Column) -> float | None:
-    return next(iter(column.quantiles([0.5])), None) if column.kind != "moment" else None
+    return next(iter(column.quantiles([0.5])), None) if column.kind != "timestamp" else None
 
 
 def _finite(number: float) -> float | None:
@@ -123,22 +130,10 @@ def _finite(number: float) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _missing(pair: _Pair, limits: DriftLimits, rare: float) -> Iterator[str]:
-    before, now = pair.before.missing, pair.now.missing
-    if abs(now - before) >= limits.missing and _differ(before, pair.before.rows, now, pair.now.rows, rare):
-        yield f"{now:.1%} of the rows have no value, {before:.1%} before"
-
-
-def _infinite(pair: _Pair, limits: DriftLimits, rare: float) -> Iterator[str]:
-    before, now = (column.infinite / max(1, column.rows) for column in (pair.before, pair.now))
-    if now - before >= limits.outside and _differ(before, pair.before.rows, now, pair.now.rows, rare):
-        yield f"{now:.1%} are infinite, {before:.1%} before"
-
-
 def _many_values(pair: _Pair, rare: float) -> Iterator[str]:
     """A text that was a category, and is none any more.
 
-    In unchanged data rows with a value that the reference missed are as many as its values that were seen once tell
+    In unchanged data rows with a value that the reference missed are as many as its values that were seen once predict
     (Good and Turing, 1953; one more, as none proves nothing). More than `FEW` values in half of the samples, or more
     than `MOST_VALUES` in all of them together, need more such rows than that by chance.
     """
@@ -183,7 +178,11 @@ def _compare_numbers(
 ) -> tuple[float, float | None, list[str]]:
     reasons = []
     n, m = before.numbers.n, now.numbers.n
-    edges = _edges(before)
+    # upper ends of the bins but the last, of about as many rows each in the reference; equal ones are one bin
+    quantiles = before.quantiles(np.arange(1, BINS) / BINS)
+    with np.errstate(over="ignore"):  # there is nothing below the least number of all
+        below = float(np.nextafter(before.numbers.get_min_value(), -np.inf))
+    edges = sorted({below, *quantiles})
     psi, chance = _psi(
         np.array(before.numbers.get_pmf(edges, True)) * n, np.array(now.numbers.get_pmf(edges, True)) * m
     )
@@ -205,15 +204,6 @@ def _compare_numbers(
     if outside >= limits.outside and _differ(0.0, n, outside, m, rare):
         reasons.append(f"{outside:.1%} are outside of {low:g} to {high:g}, the range of the reference")
     return psi, distance, reasons
-
-
-def _edges(before: Column) -> list[float]:
-    """Upper ends of the bins but the last, of about as many rows each in the reference; equal ones are one bin."""
-    quantiles = before.quantiles(np.arange(1, BINS) / BINS)
-    least = before.numbers.get_min_value()
-    with np.errstate(over="ignore"):  # there is nothing below the least number of all
-        below = float(np.nextafter(least, -np.inf))
-    return sorted({below, *quantiles})
 
 
 def _cumulative(before: Column, now: Column) -> tuple[Shares, Shares, Shares]:
@@ -249,7 +239,7 @@ def _compare_values(
         reasons.append(f"Jensen-Shannon distance {distance:.2f}, limit {limits.distance:g}")
     new = [label for label in labels if label not in before]
     share = sum(now[label] for label in new) / m
-    # values that the reference has once tell how many rows have one that it missed by chance (Good and Turing, 1953)
+    # values that the reference has once show how many rows have one that it missed by chance (Good and Turing, 1953)
     missed = float((p == 1).sum() / n)
     if share >= limits.new and share > missed and _differ(missed, int(n), share, int(m), rare):
         shown = ", ".join(pair.now.name(label) or "the empty text" for label in new[:SHOWN_VALUES])

@@ -71,7 +71,7 @@ def _of_numbers(before: Column, now: Column) -> list[Bin]:
     # not low + (high - low) * steps: of numbers of 1e308 the difference is infinite
     edges = sorted({float(edge) for edge in low * (1 - steps) + high * steps})
     shares = [np.diff([0.0, *column.numbers.get_cdf(edges, True)]) for column in (before, now)]
-    name = _timestamp if before.kind == "moment" else "{:.4g}".format
+    name = _timestamp if before.kind == "timestamp" else "{:.4g}".format
     names = [
         f"up to {name(edges[0])}",
         *(f"{name(lower)} to {name(upper)}" for lower, upper in pairwise(edges)),

@@ -35,7 +35,7 @@ LONGEST_NAME = 64
 _KINDS = {
     "text": ("string", "large_string"),
     "bool": ("bool",),
-    "moment": ("date", "timestamp"),
+    "timestamp": ("date", "timestamp"),
     "time": ("time", "duration"),
     "array": ("list", "large_list", "fixed_size_list"),
     "bytes": ("binary", "large_binary", "fixed_size_binary"),
@@ -129,7 +129,8 @@ class Column:
         if not self.has_few_values:
             self.values, self.names = frequent_strings_sketch(COUNTERS), {}
 
-    def _add_numbers(self, numbers: Values) -> None:
+    def add_numbers(self, numbers: Values) -> None:
+        """Add the values of a sample, of which there is one."""
         finite = numbers[np.isfinite(numbers)]
         self.nans += int(np.isnan(numbers).sum())
         self.infinite += int(np.isinf(numbers).sum())
@@ -221,7 +222,7 @@ def _measures(rows: pa.RecordBatch) -> dict[str, Column]:
             found |= _of_arrays(name, values)
             continue
         found[name] = column
-        column._add_numbers(_numbers(column, values.drop_null()))
+        column.add_numbers(_numbers(column, values.drop_null()))
         if column.kind in ("text", "bool", "number"):
             _count_values(column, values)
         else:
@@ -231,7 +232,7 @@ def _measures(rows: pa.RecordBatch) -> dict[str, Column]:
 
 def _numbers(column: Column, present: pa.Array) -> Values:
     """The values as numbers: of texts and bytes their lengths, of times their seconds; none of what has no number."""
-    kind = present.type
+    arrow_type = present.type
     match column.kind:
         case "text":
             present = pc.utf8_length(present)
@@ -239,14 +240,14 @@ def _numbers(column: Column, present: pa.Array) -> Values:
             present = pc.binary_length(present)
         case "bool":
             present = present.cast(pa.int8())
-        case "moment":
+        case "timestamp":
             # nanoseconds are cut: no unit that Arrow has holds every date and each of them
             present = pc.divide(
                 present.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).cast(pa.float64(), safe=False), 1e6
             )
         case "time":
-            parts = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
-            whole = present.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+            parts = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[arrow_type.unit]
+            whole = present.cast(pa.int32() if arrow_type.bit_width == 32 else pa.int64())
             present = pc.divide(whole.cast(pa.float64()), parts)
         case "other" | None:
             return np.empty(0)
@@ -259,7 +260,7 @@ def _of_arrays(name: str, arrays: pa.Array) -> dict[str, Column]:
     lengths, norms = (Column(str(arrays.type), len(arrays), arrays.null_count) for _ in range(2))
     present = arrays.drop_null()
     sizes = pc.list_value_length(present).to_numpy(zero_copy_only=False)
-    lengths._add_numbers(sizes.astype(np.float64))
+    lengths.add_numbers(sizes.astype(np.float64))
     norms.has_few_values = lengths.has_few_values = False
     element = arrays.type.value_type
     if not (pa.types.is_integer(element) or pa.types.is_floating(element) or pa.types.is_boolean(element)):
@@ -267,7 +268,7 @@ def _of_arrays(name: str, arrays: pa.Array) -> dict[str, Column]:
     elements = pc.list_flatten(present).cast(pa.float64()).to_numpy(zero_copy_only=False)
     rows = np.repeat(np.arange(len(sizes)), sizes)
     with np.errstate(over="ignore"):
-        norms._add_numbers(np.sqrt(np.bincount(rows, weights=np.square(elements), minlength=len(sizes))))
+        norms.add_numbers(np.sqrt(np.bincount(rows, weights=np.square(elements), minlength=len(sizes))))
     return {f"{name}{LENGTH}": lengths, f"{name} (norm)": norms}
 
 
@@ -291,7 +292,7 @@ def _count_values(column: Column, values: pa.Array) -> None:
 
 
 def _label(value: object) -> str:
-    """A text's digest, which tells nobody a text that he does not know; other values as they are written."""
+    """A text's digest, by which nobody learns a text that he does not know; other values as they are written."""
     if isinstance(value, str):
         return f"#{blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -74,10 +74,14 @@ def of_run(parts: Sequence[Part], rows_left: float) -> Range:
         at.append(before + part.rows / 2)
         before += part.rows
     slope = _trend(at, [part.cost for part in parts])
-    level = _level(parts, at, done, slope.likely)
-    onward = _mean_distance(rows_left, done)
-    deviations = [abs(part.cost + slope.likely * (done - x) - level) for x, part in zip(at, parts, strict=True)]
-    apart = median(deviations)
+    half_life = max(2.0, len(parts) / 6)
+    weights = [part.rows * 2 ** (-(len(parts) - 1 - i) / half_life) for i, part in enumerate(parts)]
+    moved = [part.cost + slope.likely * (done - x) for x, part in zip(at, parts, strict=True)]  # along the trend
+    level = sum(weight * cost for weight, cost in zip(weights, moved, strict=True)) / sum(weights)
+    apart = median(abs(cost - level) for cost in moved)
+
+    # the mean distance from now of the rows that are left, none of which counts more than the rows seen so far
+    onward = rows_left / 2 if rows_left <= done else (done * done / 2 + done * (rows_left - done)) / rows_left
     lowest = min(part.cost for part in parts) / 2
     ends = [level, *(level + one * onward for one in (slope.least, slope.likely, slope.most))]
     likely = max(lowest, level + slope.likely * onward)
@@ -121,21 +125,6 @@ def _trend(at: Sequence[float], costs: Sequence[float]) -> Range:
     low = slopes[max(0, int((len(slopes) - reach) / 2))]
     high = slopes[min(len(slopes) - 1, math.ceil((len(slopes) + reach) / 2))]
     return NOTHING if low <= 0 <= high else Range(low, median(slopes), high)
-
-
-def _level(parts: Sequence[Part], at: Sequence[float], done: float, slope: float) -> float:
-    """The cost of a row at the end of the parts."""
-    half_life = max(2.0, len(parts) / 6)
-    weights = [part.rows * 2 ** (-(len(parts) - 1 - i) / half_life) for i, part in enumerate(parts)]
-    moved = [part.cost + slope * (done - x) for x, part in zip(at, parts, strict=True)]
-    return sum(w * cost for w, cost in zip(weights, moved, strict=True)) / sum(weights)
-
-
-def _mean_distance(rows_left: float, horizon: float) -> float:
-    """The mean over the rows that are left of their distance from now, none of which counts more than the horizon."""
-    if rows_left <= horizon:
-        return rows_left / 2
-    return (horizon * horizon / 2 + horizon * (rows_left - horizon)) / rows_left
 
 
 def _at_least_apart(found: Range, share: float) -> Range:

@@ -66,14 +66,14 @@ class Forecast:
 
     def help(self, evidence: Evidence, needed_at: datetime) -> str:
         """What would bring the end to `needed_at`: more processes, and which runs are ahead."""
-        found = [self._processes(evidence, (needed_at - evidence.now).total_seconds() - self.closing)]
+        found = [self._more_processes(evidence, (needed_at - evidence.now).total_seconds() - self.closing)]
         found += [
             f"run {one.run} of job {one.job} is ahead on queue {self.queue!r}, with about {in_words(one.seconds)} to go"
             for one in sorted(self.ahead, key=lambda one: -one.seconds)
         ]
         return "; ".join(found)
 
-    def _processes(self, evidence: Evidence, seconds: float) -> str:
+    def _more_processes(self, evidence: Evidence, seconds: float) -> str:
         there = sum(worker.processes for worker in evidence.serving(self.queue))
         room = seconds - self.longest / 2
         if room <= 0 or self.longest > seconds:
@@ -96,7 +96,13 @@ def of_open(evidence: Evidence, run: OpenRun) -> Forecast:
         return _of_closing(evidence, run, history)
     cost = _cost(run, history, rows_left)
     if cost is None:
-        return Forecast(unknown=_no_history(run), queue=run.queue)
+        little = f"fewer than {FEWEST_BATCHES} of its batches are done, and no earlier run of job {run.job} scored rows"
+        if not run.batches_done:
+            little = (
+                f"none of its batches is done yet, and no earlier run of job {run.job} scored rows on queue "
+                f"{run.queue!r}"
+            )
+        return Forecast(unknown=little, queue=run.queue)
     own = _work(run, cost, rows_left, {worker.name for worker in evidence.serving(run.queue)})
     planned_in = max(0.0, history.planning - run.age) if run.is_planning else 0.0
     begins_in = max(0.0, history.wait - run.age) if run.is_planning and not run.batches_done and not run.claims else 0.0
@@ -277,11 +283,3 @@ def _seconds(work: Range, processes: float, batch: Range) -> Range:
         max(likely, min(batch.likely, work.likely)),
         work.most / processes + tail * min(batch.most, work.most),
     )
-
-
-def _no_history(run: OpenRun) -> str:
-    if not run.batches_done:
-        return (
-            f"none of its batches is done yet, and no earlier run of job {run.job} scored rows on queue {run.queue!r}"
-        )
-    return f"fewer than {FEWEST_BATCHES} of its batches are done, and no earlier run of job {run.job} scored rows"

@@ -4,17 +4,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from scorebeat.core.jobs.drift_limits import checked_table
-from scorebeat.core.text.durations import format_duration, parse_duration
+from scorebeat.core.jobs.fields import Duration, checked_table, within
+from scorebeat.core.text.durations import format_duration
 
 SHORTEST = timedelta(minutes=1)
 MOST_ROWS = 10_000
-
-
-def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
 
 
 def _not_shorter(every: timedelta) -> timedelta:
@@ -23,25 +19,14 @@ def _not_shorter(every: timedelta) -> timedelta:
     return every
 
 
-def _few(rows: int) -> int:
-    if not 1 <= rows <= MOST_ROWS:
-        raise ValueError(f"is {rows:,}; expected a whole number from 1 to {MOST_ROWS:,}")
-    return rows
-
-
 class Canary(BaseModel):
     """How often so many rows are scored and checked, without being stored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    every: Annotated[
-        timedelta,
-        BeforeValidator(_duration),
-        AfterValidator(_not_shorter),
-        PlainSerializer(format_duration, return_type=str, when_used="json"),
-    ]
+    every: Annotated[Duration, AfterValidator(_not_shorter)]
     """No canary is sent while a run of the job scored rows, or another canary was sent, so short a time ago."""
-    rows: Annotated[int, AfterValidator(_few)] = 200
+    rows: Annotated[int, within(1, MOST_ROWS)] = 200
 
 
 def as_canary(value: object) -> object:

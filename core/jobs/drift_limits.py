@@ -1,16 +1,11 @@
 """How large a difference from the reference has to be before it is called drift: `drift = { … }` of a job."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-from scorebeat.core.errors import near
-
-
-def as_float(value: object) -> object:
-    """A whole number as a float; anything else as it is."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+from scorebeat.core.jobs.fields import as_float, checked_table
 
 
 def _above_zero(limit: float) -> float:
@@ -48,22 +43,6 @@ class DriftLimits(BaseModel):
     """Change of the share of one value of an output."""
     min_rows: Annotated[int, AfterValidator(_rows)] = 1000
     """Rows of the sample below which nothing is compared."""
-
-
-def checked_table(kind: type[BaseModel], value: Mapping[str, Any]) -> Any:
-    """The model of a table of jobs.toml. Raises ValueError with what is wrong, and what was expected."""
-    unknown = [key for key in value if key not in kind.model_fields]
-    if unknown:
-        raise ValueError(f"has {unknown[0]!r}, which is not one of its keys.{near(unknown[0], [*kind.model_fields])}")
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        one = error.errors()[0]
-        if one["type"] == "missing":
-            raise ValueError(f"{one['loc'][0]} is missing; expected it too") from None
-        what = str(one["msg"]).replace("Input should be", f"is {one['input']!r}; expected")
-        what = str(one["ctx"]["error"]) if one["type"] == "value_error" else what
-        raise ValueError(f"{one['loc'][0]} {what}") from None
 
 
 def drift_limits(value: object) -> object:

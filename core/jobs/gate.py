@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from scorebeat.core.jobs.drift_limits import as_float, checked_table
+from scorebeat.core.jobs.fields import as_float, checked_table
 
 
 def _share(share: float) -> float:
@@ -21,7 +21,7 @@ def _at_least_one(rows: int) -> int:
 
 
 class Gate(BaseModel):
-    """The conditions; None: not one."""
+    """The conditions, each None if it is not set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

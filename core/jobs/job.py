@@ -17,7 +17,8 @@ from scorebeat.core.identifiers import (
 )
 from scorebeat.core.jobs import query_names
 from scorebeat.core.jobs.canary import Canary, as_canary
-from scorebeat.core.jobs.drift_limits import DriftLimits, as_float, drift_limits
+from scorebeat.core.jobs.drift_limits import DriftLimits, drift_limits
+from scorebeat.core.jobs.fields import Duration, as_float, within
 from scorebeat.core.jobs.gate import Gate, as_gate
 from scorebeat.core.jobs.parameters import DUE_AT, OF_EVERY_RUN, Parameter, as_parameter, require_few, require_name
 from scorebeat.core.jobs.schedule import Schedule, find_zone, require_steps_within
@@ -67,12 +68,17 @@ def _as_tuple(key: object) -> object:
     return tuple(key) if isinstance(key, list) else key
 
 
+def _column(column: str) -> str:
+    if not column or "\0" in column or len(column.encode()) > LONGEST_IDENTIFIER:
+        raise ValueError(f"{column!r} cannot name a column; expected 1 to {LONGEST_IDENTIFIER} bytes without NUL")
+    return column
+
+
 def _key(key: tuple[str, ...]) -> tuple[str, ...]:
     if not 1 <= len(key) <= MOST_KEY_COLUMNS:
         raise ValueError(f"has {len(key)} columns; expected 1 to {MOST_KEY_COLUMNS}")
     for column in key:
-        if not column or "\0" in column or len(column.encode()) > LONGEST_IDENTIFIER:
-            raise ValueError(f"{column!r} cannot name a column; expected 1 to {LONGEST_IDENTIFIER} bytes without NUL")
+        _column(column)
         if column in RESERVED_COLUMNS:
             raise ValueError(
                 f"{column!r} is a column of every prediction table; give it another name in the query, "
@@ -146,12 +152,6 @@ def _notify_on(events: tuple[str, ...]) -> tuple[str, ...]:
     if not events or len(set(events)) < len(events):
         raise ValueError(f"expected each event once, and at least one of {', '.join(map(repr, EVENTS))}")
     return events
-
-
-def _column(column: str) -> str:
-    if not column or "\0" in column or len(column.encode()) > LONGEST_IDENTIFIER:
-        raise ValueError(f"{column!r} cannot name a column; expected 1 to {LONGEST_IDENTIFIER} bytes without NUL")
-    return column
 
 
 def _changed_at(column: str, info: ValidationInfo) -> str:
@@ -276,24 +276,6 @@ def _truth(query: str, info: ValidationInfo) -> str:
     return _query(query)
 
 
-def _within(least: int, most: int) -> AfterValidator:
-    def check(number: int) -> int:
-        if not least <= number <= most:
-            raise ValueError(f"is {number:,}; expected a whole number from {least:,} to {most:,}")
-        return number
-
-    return AfterValidator(check)
-
-
-def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-Duration = Annotated[
-    timedelta, BeforeValidator(_duration), PlainSerializer(format_duration, return_type=str, when_used="json")
-]
-
-
 def _threshold(share: float) -> float:
     if share != -1 and not 0 <= share <= 1:
         raise ValueError(f"is {share:g}; expected a share from 0 to 1, such as 0.01, or -1 for never")
@@ -323,8 +305,8 @@ class Job(BaseModel):
     schedule: Annotated[str, AfterValidator(_schedule)] | None = None
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
     queue: Annotated[str, AfterValidator(_queue)] = DEFAULT_QUEUE
-    batch_rows: Annotated[int, _within(1, 1_000_000)] = 50_000
-    batch_bytes: Annotated[int, _within(1024, 2 * 1024**3)] = 256 * 1024**2
+    batch_rows: Annotated[int, within(1, 1_000_000)] = 50_000
+    batch_bytes: Annotated[int, within(1024, 2 * 1024**3)] = 256 * 1024**2
     """At most 2 GiB: Arrow counts the bytes of a text column in 32 bits."""
     rescore: Literal["never", "every-run"] = "never"
     on_failure: Literal["retry-rows", "retry-run", "leave"] = "retry-rows"
@@ -367,7 +349,7 @@ class Job(BaseModel):
         Literal["keep", "follow"], AfterValidator(_deleted), Field(exclude_if=lambda kept: kept == "keep")
     ] = "keep"
     """What becomes of a prediction whose row is gone when a run ends; in the ledger only if it is chosen."""
-    keep: Annotated[int, _within(1, 1000)] = 3
+    keep: Annotated[int, within(1, 1000)] = 3
     allow_full_scans: bool = False
     snapshot: Annotated[bool, AfterValidator(_snapshot), Field(exclude_if=lambda kept: not kept)] = False
     """The plan stores what the query returns, and batches read that; in the ledger as `out_of_range`."""
@@ -383,9 +365,9 @@ class Job(BaseModel):
     """`every-run`: readers see no prediction when the query gave no row; in the ledger as `out_of_range`."""
     error_threshold: Annotated[float, BeforeValidator(as_float), AfterValidator(_threshold)] = 0.01
     """Share of the run's rows that may be quarantined before the run fails; -1: never."""
-    run_attempts: Annotated[int, _within(1, 100)] = 3
+    run_attempts: Annotated[int, within(1, 100)] = 3
     """`retry-run`: times a run is begun before it fails."""
-    dead_runs: Annotated[int, _within(1, 1000)] = 3
+    dead_runs: Annotated[int, within(1, 1000)] = 3
     """Number of runs in a row with dead batches that pauses the job."""
     drift: Annotated[
         DriftLimits | None, BeforeValidator(drift_limits), Field(exclude_if=lambda kept: kept == DriftLimits())

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from scorebeat.core.errors import near
 from scorebeat.core.jobs import query_names
 from scorebeat.core.jobs.job import LONGEST_QUERY, NEW, Job
-from scorebeat.core.jobs.toml_lines import Document, Keys, Mistake
+from scorebeat.core.jobs.toml_lines import Document, Keys, Mistake, shown
 
 DEFAULTS, QUERY, QUERY_FILE, PARAMETERS = "defaults", "query", "query_file", "parameters"
 KEYS = [QUERY, QUERY_FILE, *(name for name in Job.model_fields if name not in ("name", QUERY))]
@@ -110,18 +110,15 @@ class Block:
             job = Job.model_validate({**whole, "name": self.name}, context=NEW)
         except ValidationError as error:
             for one in error.errors():
-                self._add_error(one, has_file=file is not None)
+                if one["type"] == "missing" and ("jobs", self.name) in self.document.damaged:
+                    continue
+                location = tuple(str(part) for part in one["loc"])
+                key = location[:2] if location[0] == PARAMETERS else location[:1]
+                if key == (QUERY,) and file is not None:
+                    key = (QUERY_FILE,)
+                self._add(() if key == ("name",) else key, _message(one))
             return None
         return None if self.mistakes else job
-
-    def _add_error(self, error: ErrorDetails, *, has_file: bool) -> None:
-        if error["type"] == "missing" and ("jobs", self.name) in self.document.damaged:
-            return
-        location = tuple(str(part) for part in error["loc"])
-        key = location[:2] if location[0] == PARAMETERS else location[:1]
-        if key == (QUERY,) and has_file:
-            key = (QUERY_FILE,)
-        self._add(() if key == ("name",) else key, _message(error))
 
     def _add(self, key: Keys, what: str) -> None:
         """Add a mistake at the key: in the block itself, or in [defaults] if only they have the key."""
@@ -188,16 +185,3 @@ def _message(error: ErrorDetails) -> str:
     if len(error["loc"]) > 1 and kind == "string_type":
         return f"holds {shown(got)}; expected column names in quotes"
     return f"is {shown(got)}; expected {expected}"
-
-
-def shown(value: object) -> str:
-    """A value of the file, as a message shows it."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= 60 else f"{value[:57]}...")
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return "a list"
-    return "a table" if isinstance(value, dict) else "a date or time"

@@ -7,8 +7,8 @@ from typing import Any
 
 from scorebeat.core.errors import JobsFileError, did_you_mean
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.jobs.job_block import DEFAULTS, Block, read_defaults, shown
-from scorebeat.core.jobs.toml_lines import Document, Mistake, read
+from scorebeat.core.jobs.job_block import DEFAULTS, Block, read_defaults
+from scorebeat.core.jobs.toml_lines import Document, Mistake, read, read_text, report, shown
 
 OWNER = "jobs.toml"
 """The owner of jobs that no file of another name has."""
@@ -63,7 +63,8 @@ def read_jobs(path: Path) -> list[Job]:
 
 def read_file(path: Path) -> JobsFile:
     """The file with its owner. Raises JobsFileError with all mistakes."""
-    documents, mistakes = read(_text(path))
+    text = read_text(path, JobsFileError, "write one, or name another by `apply --file` or the variable SCOREBEAT_JOBS")
+    documents, mistakes = read(text)
     defaults = read_defaults(documents[0], mistakes)
     jobs: list[Job] = []
     for document in documents:
@@ -78,26 +79,8 @@ def read_file(path: Path) -> JobsFile:
         what = f"is {shown(owner)}; expected a name in quotes of at most {LONGEST_OWNER} characters, such as 'team-a'"
         mistakes.append(Mistake(documents[0].line(("owner",)), "owner", what))
     if mistakes:
-        lines = [
-            f"  line {m.line}{', ' * bool(m.where)}{m.where}: {m.what}" for m in sorted(mistakes, key=lambda m: m.line)
-        ]
-        count = f"{len(mistakes)} mistake{'s' * (len(mistakes) != 1)}"
-        raise JobsFileError("\n".join([f"{path}: {count}", *lines]))
+        raise JobsFileError(report(path, mistakes))
     return JobsFile(path, owner, tuple(jobs))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise JobsFileError(
-            f"{path}: no such file; write one, or name another by `apply --file` or the variable SCOREBEAT_JOBS"
-        ) from None
-    except OSError as error:
-        raise JobsFileError(f"{path}: cannot be read ({error.strerror}); expected a TOML file") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise JobsFileError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
 
 
 def _blocks(document: Document, mistakes: list[Mistake]) -> Iterator[tuple[str, dict[str, Any]]]:

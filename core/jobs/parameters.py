@@ -41,7 +41,12 @@ class Parameter(BaseModel):
         if isinstance(value, bool):
             return Parameter(type="boolean", text=str(value).lower())
         if isinstance(value, int):
-            return Parameter(type=_integer(value), text=str(value))
+            if not -_INT8 <= value < _INT8:
+                raise ValueError(
+                    f"is {value}, which no bigint of PostgreSQL holds; write it in quotes and cast it in the query"
+                )
+            # as PostgreSQL reads a number in a statement
+            return Parameter(type="integer" if -_INT4 <= value < _INT4 else "bigint", text=str(value))
         if isinstance(value, float):
             return Parameter(type="double precision", text=_SPECIAL.get(repr(value), repr(value)))
         if isinstance(value, datetime):
@@ -72,15 +77,6 @@ class Parameter(BaseModel):
 
     def __str__(self) -> str:
         return repr(self.text) if self.type == "text" else self.text
-
-
-def _integer(value: int) -> Literal["integer", "bigint"]:
-    """The type that a number literal has in PostgreSQL."""
-    if -_INT4 <= value < _INT4:
-        return "integer"
-    if -_INT8 <= value < _INT8:
-        return "bigint"
-    raise ValueError(f"is {value}, which no bigint of PostgreSQL holds; write it in quotes and cast it in the query")
 
 
 def as_parameter(value: object, info: ValidationInfo) -> object:

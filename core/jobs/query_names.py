@@ -80,7 +80,9 @@ def _spans(query: str, backslashes: bool) -> Iterator[tuple[int, int]]:
             position = end
         elif kind in ("escaped", "plain"):
             escapes = kind == "escaped" or (backslashes and read[0] in "'nN")
-            position = _end_of_literal(query, position, escapes=escapes)
+            position = _end(_BODY[escapes], query, position)
+            while (more := _CONTINUED.match(query, position)) is not None:
+                position = _end(_BODY[escapes], query, more.end())
         elif kind == "dollar":
             end = query.find(read, position)
             position = len(query) if end < 0 else end + len(read)
@@ -102,13 +104,6 @@ def _end_of_comment(query: str, position: int) -> int:
         if depth == 0:
             return edge.end()
     return len(query)
-
-
-def _end_of_literal(query: str, position: int, *, escapes: bool) -> int:
-    position = _end(_BODY[escapes], query, position)
-    while (more := _CONTINUED.match(query, position)) is not None:
-        position = _end(_BODY[escapes], query, more.end())
-    return position
 
 
 def _note_bracket(brackets: list[str], read: str, before: str) -> None:

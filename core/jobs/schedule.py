@@ -205,7 +205,7 @@ def _crontab(words: str, zone: ZoneInfo) -> Crontab:
     try:
         dates = CronSim(crontab, start)
     except CronSimError as error:
-        name = str(error).removeprefix("Bad ")  # all that cronsim says is `Bad <field>`
+        name = str(error).removeprefix("Bad ")  # cronsim's whole message is `Bad <field>`
         field = fields[list(_FIELDS).index(name)]
         if name == "day-of-month" and field.isdigit() and 1 <= int(field) <= 31:
             raise ValueError(f"{crontab!r} names a date that never comes: no such month has a day {field}") from None

@@ -6,9 +6,12 @@ statements (a header, or a key with its value), each the shortest run of whole l
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from scorebeat.core.errors import UsageError
 
 Keys = tuple[str, ...]
 
@@ -71,7 +74,14 @@ class _Reader:
         self.table: Keys = ()
 
     def header(self, statement: _Statement, *, array: bool) -> None:
-        path, main, line = _deepest(statement.data), self.documents[0], statement.first + 1
+        path: Keys = ()
+        inner: Any = statement.data  # `[jobs.iris]` is parsed as `{"jobs": {"iris": {}}}`
+        while inner:
+            (key, inner) = next(iter(inner.items()))
+            path += (key,)
+            inner = inner[0] if isinstance(inner, list) else inner
+
+        main, line = self.documents[0], statement.first + 1
         if array:
             main.lines = {known: at for known, at in main.lines.items() if known[: len(path)] != path}
         if path in main.lines:
@@ -102,6 +112,39 @@ class _Reader:
     def _twice(self, line: int, path: Keys, document: Document) -> None:
         first = document.lines[path]
         self.mistakes.append(Mistake(line, ".".join(path), f"is repeated; it was first on line {first}"))
+
+
+def read_text(path: Path, kind: type[UsageError], if_missing: str) -> str:
+    """The text of a TOML file. Raises an error of the kind; `if_missing` is what to do if there is no file."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise kind(f"{path}: no such file; {if_missing}") from None
+    except OSError as error:
+        raise kind(f"{path}: cannot be read ({error.strerror}); expected a TOML file") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise kind(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
+
+
+def report(path: Path, mistakes: Sequence[Mistake]) -> str:
+    """The message of an error with all mistakes of the file, in the order of its lines."""
+    in_order = sorted(mistakes, key=lambda mistake: mistake.line)
+    lines = [f"  line {one.line}{', ' * bool(one.where)}{one.where}: {one.what}" for one in in_order]
+    return "\n".join([f"{path}: {len(mistakes)} mistake{'s' * (len(mistakes) != 1)}", *lines])
+
+
+def shown(value: object) -> str:
+    """A value of the file, as a message shows it."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else f"{value[:57]}...")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "a table" if isinstance(value, dict) else "a date or time"
 
 
 def read(text: str) -> tuple[list[Document], list[Mistake]]:
@@ -175,17 +218,6 @@ def _explain(error: ValueError) -> tuple[str, int | None]:
     if position.group(1) is None:
         return "what begins here is never closed", None
     return _PLAINER.get(what, f"this is not TOML: {what[:1].lower()}{what[1:]}"), int(position.group(1))
-
-
-def _deepest(data: dict[str, Any]) -> Keys:
-    """The table that a header names: `[jobs.iris]` is parsed as `{"jobs": {"iris": {}}}`."""
-    path: Keys = ()
-    inner: Any = data
-    while inner:
-        (key, inner) = next(iter(inner.items()))
-        path += (key,)
-        inner = inner[0] if isinstance(inner, list) else inner
-    return path
 
 
 def _paths(data: dict[str, Any]) -> Iterator[tuple[Keys, bool]]:

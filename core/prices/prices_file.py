@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scorebeat.core.errors import PricesFileError, near
-from scorebeat.core.jobs.job_block import shown
-from scorebeat.core.jobs.toml_lines import Document, Mistake, read
+from scorebeat.core.jobs.toml_lines import Document, Mistake, read, read_text, report, shown
 from scorebeat.core.prices.price_list import ANY, UNITS, Price, PriceList, Unit
 
 PRICES, CURRENCY = "prices", "currency"
@@ -20,7 +19,8 @@ EXAMPLE = 'currency = "EUR" and a block such as [prices.cores] with core_hour = 
 
 def read_prices(path: Path) -> PriceList:
     """The prices of the file, in its order. Raises PricesFileError with all mistakes."""
-    documents, mistakes = read(_text(path))
+    text = read_text(path, PricesFileError, f"write one with {EXAMPLE}, or name another by --file or SCOREBEAT_PRICES")
+    documents, mistakes = read(text)
     first = documents[0]
     currency = first.data.get(CURRENCY)
     if not isinstance(currency, str) or not re.fullmatch(r"[A-Z]{3}", currency):
@@ -30,33 +30,24 @@ def read_prices(path: Path) -> PriceList:
     prices: dict[str, tuple[Price, int]] = {}
     for document in documents:
         for name, block in _blocks(document, mistakes).items():
-            price = _price(document, name, block, mistakes)
-            if price is not None:
-                prices[name] = price, document.line((PRICES, name))
+            checked = _price(document, name, block, mistakes)
+            if checked is not None:
+                prices[name] = checked, document.line((PRICES, name))
     if not prices and not mistakes:
         mistakes.append(Mistake(1, PRICES, f"there is no price; expected {EXAMPLE}"))
-    mistakes += _unreached(prices)
+    above: list[Price] = []
+    for price, line in prices.values():
+        hiding = next((one for one in above if one.hides(price)), None)
+        if hiding is not None:
+            what = (
+                f"is never reached: the first price that fits counts, and [prices.{hiding.name}] above it fits the "
+                "same and begins no later; put the newer or narrower one above"
+            )
+            mistakes.append(Mistake(line, f"{PRICES}.{price.name}", what))
+        above.append(price)
     if mistakes:
-        lines = [
-            f"  line {m.line}{', ' * bool(m.where)}{m.where}: {m.what}" for m in sorted(mistakes, key=lambda m: m.line)
-        ]
-        count = f"{len(mistakes)} mistake{'s' * (len(mistakes) != 1)}"
-        raise PricesFileError("\n".join([f"{path}: {count}", *lines]))
+        raise PricesFileError(report(path, mistakes))
     return PriceList(str(currency), tuple(price for price, _ in prices.values()))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise PricesFileError(
-            f"{path}: no such file; write one with {EXAMPLE}, or name another by --file or SCOREBEAT_PRICES"
-        ) from None
-    except OSError as error:
-        raise PricesFileError(f"{path}: cannot be read ({error.strerror}); expected a TOML file") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise PricesFileError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
 
 
 def _blocks(document: Document, mistakes: list[Mistake]) -> dict[str, Mapping[str, Any]]:
@@ -119,18 +110,3 @@ def _mistakes_of_keys(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield key, f"is {shown(value)}; expected {_SINCE}"
         elif not isinstance(value, str) or not value.strip() or "\0" in value:
             yield key, f"is {shown(value)}; expected a pattern in quotes, such as '*H200*'"
-
-
-def _unreached(prices: Mapping[str, tuple[Price, int]]) -> list[Mistake]:
-    """A mistake for each price that is never reached, because the first that fits counts."""
-    mistakes, above = [], list[Price]()
-    for price, line in prices.values():
-        hiding = next((one for one in above if one.hides(price)), None)
-        if hiding is not None:
-            what = (
-                f"is never reached: the first price that fits counts, and [prices.{hiding.name}] above it fits the "
-                "same and begins no later; put the newer or narrower one above"
-            )
-            mistakes.append(Mistake(line, f"{PRICES}.{price.name}", what))
-        above.append(price)
-    return mistakes

@@ -116,33 +116,33 @@ def _end(status: int, received: set[int], reports: dict[str, Any]) -> NoReturn:
         import shutil  # noqa: PLC0415 -- as above
 
         shutil.rmtree(reports["clears"], ignore_errors=True)
-    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    if number in received:
+    by_signal = os.WIFSIGNALED(status)
+    number = os.WTERMSIG(status) if by_signal else os.WEXITSTATUS(status)
+    if by_signal and number in received:
         signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
-    if number == 0 and reports.get("code") == os.WEXITSTATUS(status):
-        sys.exit(os.WEXITSTATUS(status))
-    message = f"error: {_what_happened(status, reports.get('runs_for'))}\n"
-    with suppress(OSError):  # there is no standard error
-        if stat.S_ISREG(os.fstat(2).st_mode):  # a file: write after what the child wrote with a descriptor of its own
-            os.lseek(2, 0, os.SEEK_END)
-        os.write(2, message.encode())
-    sys.exit(FAILED)
+    if not by_signal and reports.get("code") == number:
+        sys.exit(number)
 
-
-def _what_happened(status: int, runs_for: str | None) -> str:
-    by_signal = os.WIFSIGNALED(status)
-    number = os.WTERMSIG(status) if by_signal else os.WEXITSTATUS(status)
     how = f"ended by {signal.Signals(number).name}" if by_signal else f"ended with exit code {number}"
+    runs_for = reports.get("runs_for")
     if runs_for is None:
-        return (
+        message = (
             f"the command's process {how} before it could report what it did: a model's code closed its pipe to "
             "the parent process. `scorebeat models list` shows what was added"
         )
-    if by_signal:
-        return (
+    elif by_signal:
+        message = (
             f"{runs_for}: the process was {how} while the model's code ran. The code did that, or crashed, or the "
             "system had no memory left for it"
         )
-    return f"{runs_for}: its code ended the process with exit code {number}, or closed its pipe to the parent process"
+    else:
+        message = (
+            f"{runs_for}: its code ended the process with exit code {number}, or closed its pipe to the parent process"
+        )
+    with suppress(OSError):  # there is no standard error
+        if stat.S_ISREG(os.fstat(2).st_mode):  # a file: write after what the child wrote with a descriptor of its own
+            os.lseek(2, 0, os.SEEK_END)
+        os.write(2, f"error: {message}\n".encode())
+    sys.exit(FAILED)

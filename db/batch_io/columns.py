@@ -76,7 +76,12 @@ def fetch(connection: "DataConnection", statement: str, source: Source, limit: i
     if source.cut_at is not None:
         options = {"adbc.postgresql.use_copy": "false"}  # one round trip where COPY takes three
     with _users_sql(connection), connection.cursor(adbc_stmt_kwargs=options) as cursor:
-        _execute(cursor, statement)
+        try:
+            cursor.execute(statement)
+        except adbc_driver_manager.Error as error:
+            # the statement may be long; only PostgreSQL's words stay
+            error.args = (str(error).replace(f" '{statement}'", ""), *error.args[1:])
+            raise
         stream = cursor.fetch_arrow()
         # PyArrow's own reader would lose the SQLSTATE of an error that comes when rows have been sent already
         try:
@@ -117,13 +122,19 @@ def _require_whole(rows: pa.RecordBatch, texts: frozenset[str], cut_at: int) -> 
                 raise LongText(f"column {field.name!r} has a text of {cut_at} characters or more")
 
 
-def _execute(cursor: "Cursor", statement: str) -> None:
-    """Execute. The message of an error does not contain the statement, which may be long, only PostgreSQL's words."""
-    try:
-        cursor.execute(statement)
-    except adbc_driver_manager.Error as error:
-        error.args = (str(error).replace(f" '{statement}'", ""), *error.args[1:])
-        raise
+def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordBatch], bool]:
+    """Parts of the result, and whether rows may be left because these have so many bytes."""
+    parts: list[pa.RecordBatch] = []
+    size = 0
+    with closing(reader):
+        for part in reader:
+            parts.append(part)
+            size += part.nbytes
+            if size >= max_bytes:
+                return parts, True
+    if not parts:
+        parts.append(no_rows(reader.schema))
+    return parts, False
 
 
 @dataclass(frozen=True)
@@ -198,7 +209,8 @@ def commit(connection: "DataConnection", held: Claim, target: PredictionSet, par
     """
     began = time.perf_counter()
     with autocommit(connection), connection.cursor() as cursor:
-        if run(cursor, f"BEGIN; {_fence(held, _unchanged(target, part.types))}") != 1:
+        is_as_read = f" AND {stamp_sql(target)} = {literal(part.types.stamp)}" if part.types is not None else ""
+        if run(cursor, f"BEGIN; {_fence(held, is_as_read)}") != 1:
             is_held = run(cursor, _fence(held)) == 1
             run(cursor, "ROLLBACK")
             if is_held:
@@ -298,10 +310,6 @@ def _fits(found: pa.DataType, wanted: pa.Field, key: KeyColumn | None) -> bool:
     return bool(found == wanted.type)
 
 
-def _unchanged(target: PredictionSet, types: TableTypes | None) -> str:
-    return f" AND {stamp_sql(target)} = {literal(types.stamp)}" if types is not None else ""
-
-
 def _fence(held: Claim, more: str = "") -> str:
     """A statement that locks the batch if this attempt still holds it. It has only numbers, and needs no parameters."""
     return (
@@ -334,20 +342,6 @@ def _done(held: Claim, part: Part, timing: Timing | None, seconds: float) -> str
     stored = "" if timing is None or timing.profile is None else f"; {profiles.store_sql(held, timing.profile)}"
     added = f"rows_scored = rows_scored + {scored:d}{changes}"
     return f"UPDATE scorebeat.batches SET {added} WHERE id = {held.batch_id:d}{stored}"
-
-
-def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordBatch], bool]:
-    parts: list[pa.RecordBatch] = []
-    size = 0
-    with closing(reader):
-        for part in reader:
-            parts.append(part)
-            size += part.nbytes
-            if size >= max_bytes:
-                return parts, True
-    if not parts:
-        parts.append(no_rows(reader.schema))
-    return parts, False
 
 
 DRIVER_ERRORS = (adbc_driver_manager.Error,)

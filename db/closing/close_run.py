@@ -83,7 +83,11 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
     reason: str | None
     if run.job.on_failure == "retry-run" and not tally.has_scored_all:
         if tally.plan_is_whole and run.tries < run.job.run_attempts:
-            return _begin_again(connection, run, tally, attempts)
+            atomic_runs.undo(connection, run)
+            profiles.forget(connection, run.id)
+            atomic_runs.free(connection, run)
+            atomic_runs.begin_again(connection, run, attempts, RETRY_PAUSE * run.tries)
+            return BegunAgain(run.id, run.tries + 1, f"{_lost(tally)}: {tally.error}")
         state, reason = RunState.FAILED, _fail_whole(connection, run, tally)
     # a worker that died, or came late, could not stop a run that is past its threshold
     elif stopped := error_threshold.stop(connection, run) or _fail_if_readers_lose_all(connection, run, tally):
@@ -95,7 +99,9 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
     judged, stopped_by = NOTHING, ""
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
         judged = run_profiles.judge(connection, run, tally)
-        stopped_by = _stopped_by(connection, run, tally, judged)
+        unmet = "; ".join(gates.reasons(run, tally, judged))
+        # a run that a person has ever released passes
+        stopped_by = "" if unmet and audit.is_recorded(connection, "run.released", f"run {run_id}") else unmet
         if stopped_by and _is_hidden(connection, run, tally):
             state, reason = RunState.HELD, next_step.held(run, stopped_by, reason)
             runs.hold(connection, run_id, reason)
@@ -128,15 +134,6 @@ def fail(connection: Connection, run_id: int, reason: str, command: Callable[[Ru
         profiles.forget(connection, run.id)
         atomic_runs.reset_scored_counts(connection, run)
     return full_reason
-
-
-def _begin_again(connection: Connection, run: Run, tally: Tally, attempts: int) -> BegunAgain:
-    """Delete what the run made, its quarantined rows too."""
-    atomic_runs.undo(connection, run)
-    profiles.forget(connection, run.id)
-    atomic_runs.free(connection, run)
-    atomic_runs.begin_again(connection, run, attempts, RETRY_PAUSE * run.tries)
-    return BegunAgain(run.id, run.tries + 1, f"{_lost(tally)}: {tally.error}")
 
 
 def _fail_whole(connection: Connection, run: Run, tally: Tally) -> str:
@@ -177,12 +174,6 @@ def _fail_if_readers_lose_all(connection: Connection, run: Run, tally: Tally) ->
         f"true in [jobs.{run.job.name}]"
     )
     return reason if runs.fail(connection, run.id, reason) else None
-
-
-def _stopped_by(connection: Connection, run: Run, tally: Tally, judged: Judged) -> str:
-    """The conditions of the gate that the run fails; empty if it passes, or if a person has ever released it."""
-    found = "; ".join(gates.reasons(run, tally, judged))
-    return "" if found and audit.is_recorded(connection, "run.released", f"run {run.id}") else found
 
 
 def _is_hidden(connection: Connection, run: Run, tally: Tally) -> bool:

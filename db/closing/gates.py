@@ -33,7 +33,10 @@ def reasons(run: Run, tally: Tally, judged: Judged) -> list[str]:
     if gate.constant is not None and judged.profile is not None:
         found += _constant(judged.profile)
     if gate.missing is not None:
-        share = _missing(tally, judged.profile)
+        # quarantined, or with NULL or NaN in an output, by the sample
+        outputs = judged.profile.outputs.values() if judged.profile is not None else ()
+        without = max((column.missing for column in outputs), default=0.0)
+        share = (tally.failed + without * tally.scored) / (tally.failed + tally.scored)
         if share > gate.missing:
             found.append(f"{share:.1%} of the rows have no prediction, more than {gate.missing:.1%}")
     if gate.min_rows is not None and tally.scored < gate.min_rows:
@@ -65,10 +68,3 @@ def _only_value(column: Column) -> str | None:
     numbers = column.numbers
     is_number = column.type not in ("string", "large_string") and not numbers.is_empty()
     return f"{numbers.get_min_value():g}" if is_number and numbers.get_min_value() == numbers.get_max_value() else None
-
-
-def _missing(tally: Tally, profile: Profile | None) -> float:
-    """The share of rows without a prediction: quarantined, or with NULL or NaN in an output, by the sample."""
-    outputs = profile.outputs.values() if profile is not None else ()
-    without = max((column.missing for column in outputs), default=0.0)
-    return (tally.failed + without * tally.scored) / (tally.failed + tally.scored)

@@ -21,7 +21,6 @@ class Judged:
     """The profile of a run, and what its comparison found."""
 
     profile: Profile | None = None
-
     drifted: tuple[Finding, ...] = ()
     """What is too far from the reference."""
     new_reference: bool = False
@@ -71,7 +70,10 @@ def _judge(connection: Connection, run: Run, tally: Tally, limits: DriftLimits) 
     profiles.merge_rest(connection, run.id)
     now = profiles.of_run(connection, run.id)
     if now is None or (not now.rows and not now.failures and profiles.has_failed(connection, run.id)):
-        return _without(connection, run, tally)
+        if not tally.scored:  # a run without a row is right to have no profile
+            return NOTHING
+        profiles.record_failure(connection, run.id, NOT_LOOKED_AT)
+        return Judged(failure=NOT_LOOKED_AT)
     failure = None
     if now.failures:
         of = f"{now.failures} batch{'es' * (now.failures != 1)} of {tally.batches}"
@@ -97,14 +99,6 @@ def _judge(connection: Connection, run: Run, tally: Tally, limits: DriftLimits) 
     findings = comparison.compare(before.profile, now, limits)
     profiles.record(connection, run.id, before.id, findings, None, failure=failure)
     return Judged(own, tuple(finding for finding in findings if finding.reasons), failure=failure)
-
-
-def _without(connection: Connection, run: Run, tally: Tally) -> Judged:
-    """No batch has a profile, which is right only for a run without a row."""
-    if not tally.scored:
-        return NOTHING
-    profiles.record_failure(connection, run.id, NOT_LOOKED_AT)
-    return Judged(failure=NOT_LOOKED_AT)
 
 
 def adopt(connection: Connection, run: Run, judged: Judged) -> None:

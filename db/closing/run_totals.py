@@ -23,7 +23,7 @@ class Noted:
     """What one call of `note` recorded."""
 
     ends: int
-    untold: dict[str, int]
+    without_notice: dict[str, int]
     """Number of ends without a notice because they are older than `NOTICED_WITHIN`, by job."""
 
 
@@ -84,16 +84,16 @@ _NOTE = (
     f" ON a.subject = 'job ' || n.job AND a.action = '{OVERDUE}' WHERE z.run_id = n.id AND z.event = 'late'"
     " AND z.kind IS NULL AND a.details -> 'run' = to_jsonb(n.id)"
     " AND CAST(a.details ->> 'failed_at' AS timestamptz) = n.finished_at)"
-    " AS late_says_end, n.is_notified_late AND coalesce(n.finished_at > n.deadline_at, false)"
+    " AS late_reports_end, n.is_notified_late AND coalesce(n.finished_at > n.deadline_at, false)"
     f" AND {_FIRST_END.format(run='n.id')} AND NOT EXISTS (SELECT FROM scorebeat.notices z WHERE z.run_id = n.id"
     " AND z.event = 'late' AND z.kind IS NULL) AS is_late FROM news n WHERE n.is_young),"
     " posted AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
     # a run that failed and is late is one post: `late`, which has both, unless `late` was posted while it was open
     " SELECT n.id, CASE WHEN n.state IN ('failed', 'held') THEN n.state ELSE 'finished' END, n.finished_at"
     " FROM judged n"
-    " WHERE n.is_notified AND n.state <> 'cancelled' AND NOT (n.state = 'failed' AND (n.is_late OR n.late_says_end))"
+    " WHERE n.is_notified AND n.state <> 'cancelled' AND NOT (n.state = 'failed' AND (n.is_late OR n.late_reports_end))"
     " UNION ALL SELECT n.id, 'late', n.deadline_at FROM judged n WHERE n.is_late"
-    " AND NOT (n.state = 'failed' AND n.late_says_end)"
+    " AND NOT (n.state = 'failed' AND n.late_reports_end)"
     # who released a held run knows it
     " UNION ALL SELECT n.id, 'drift', n.finished_at FROM judged n WHERE n.is_notified_drift"
     f" AND n.state IN ('succeeded', 'partial') AND {_DRIFTED} AND NOT EXISTS (SELECT FROM scorebeat.notices z"
@@ -111,7 +111,7 @@ def note(connection: Connection, limit: int = 200) -> Noted:
     late. Safe to call twice at once.
     """
     rows = connection.execute(text(_NOTE), {"limit": limit, "noticed_within": NOTICED_WITHIN}).all()
-    return Noted(sum(ends for _, ends, _ in rows), {job: untold for job, _, untold in rows if untold})
+    return Noted(sum(ends for _, ends, _ in rows), {job: too_old for job, _, too_old in rows if too_old})
 
 
 def note_late(connection: Connection) -> list[int]:

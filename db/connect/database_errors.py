@@ -135,7 +135,7 @@ def advice(error: BaseException) -> str:
 
 
 _CLOSED = re.compile(r"\A(?!.*FATAL:(?!.*transaction timeout)).*server closed the connection", re.DOTALL)
-"""Unless PostgreSQL says another reason."""
+"""Unless PostgreSQL reports another reason."""
 _TRANSACTION = "25P04"
 _TIME_LIMITS = {
     "57014": "statement_timeout",

@@ -62,7 +62,7 @@ def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patien
 def one_statement(engine: Engine) -> Iterator[Connection]:
     """A connection of the control plane for a single statement, which is a transaction by itself.
 
-    Its caller repeats it, or does without, if it fails: a session that was used a moment ago is not checked before.
+    Its caller repeats it, or does without, if it fails: a session that was just used is not checked before.
     """
     with read_only.single_statement():
         opened = engine.connect()

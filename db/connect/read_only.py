@@ -42,6 +42,19 @@ def single_statement() -> Iterator[None]:
         _is_single.reset(before)
 
 
+@contextmanager
+def snapshot(engine: Engine, patience: str, **options: bool) -> Iterator[Connection]:
+    """One read-only snapshot of the database; a statement that takes longer than `patience` is cancelled.
+
+    `options` are execution options of the connection.
+    """
+    with engine.connect() as connection:
+        connection.execution_options(**options)
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{patience}'")
+        yield connection
+
+
 def replace_sessions(engine: Engine) -> None:
     """Let the engine's pool return no dead session, and no read-only one that is older than OLDEST.
 
@@ -90,7 +103,10 @@ def _require_writable(connection: DBAPIConnection, record: ConnectionPoolEntry, 
     if _is_single.get() and time.monotonic() - record.info.get("used_at", -FRESH) < FRESH:
         return
     try:
-        read_only = _is_read_only(connection)
+        # outside of a transaction, which would have to be ended
+        with session.autocommit(connection), closing(connection.cursor()) as cursor:
+            cursor.execute(IS_READ_ONLY)
+            read_only = cursor.fetchall()[0][0] == "on"
     except psycopg2.Error as error:
         raise InvalidatePoolError(f"the session is dead: {error}") from error
     if read_only and time.monotonic() - record.info["opened_at"] > OLDEST:
@@ -98,21 +114,12 @@ def _require_writable(connection: DBAPIConnection, record: ConnectionPoolEntry, 
         raise DisconnectionError("the session takes no writes")
 
 
-def _is_read_only(connection: DBAPIConnection) -> bool:
-    """Checked outside of a transaction, which would have to be ended."""
-    with session.autocommit(connection), closing(connection.cursor()) as cursor:
-        cursor.execute(IS_READ_ONLY)
-        return bool(cursor.fetchall()[0][0] == "on")
-
-
 def _invalidate(context: ExceptionContext) -> None:
-    if database_errors.is_wrong_session(context.original_exception) and not _is_of_a_query(context):
-        context.is_disconnect = True
-
-
-def _is_of_a_query(context: ExceptionContext) -> bool:
-    """Whether we made the transaction read-only, for the query of a job: a write is then the query's fault."""
+    if not database_errors.is_wrong_session(context.original_exception):
+        return
     options = dict(context.connection.get_execution_options()) if context.connection is not None else {}
     if context.execution_context is not None:
         options |= context.execution_context.execution_options
-    return bool(options.keys() & FOR_A_QUERY.keys())
+    # in a transaction that we made read-only, for the query of a job, a write is the query's fault
+    if not options.keys() & FOR_A_QUERY.keys():
+        context.is_disconnect = True

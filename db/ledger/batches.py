@@ -4,9 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from scorebeat.core.states import AttemptEnd
 from scorebeat.db.connect.locks import WAITS
@@ -44,7 +43,7 @@ class Claim:
     span: KeyRange
     keys: tuple[Key, ...] | None
     care: int = 0
-    """How carefully it has to be scored: `db.ledger.isolation`."""
+    """How carefully it has to be scored: `db.ledger.failures.isolation`."""
     probe_is_deadly: bool = False
     """A row that was scored alone ended its process, or two claims expired with it."""
     has_waited: bool = False
@@ -113,7 +112,26 @@ def claim(
         ),
         {"id": batch_id, "worker": worker, "ttl": ttl, "device": device, "pid": pid},
     ).one_or_none()
-    return _claim(row) if row is not None else None
+    if row is None:
+        return None
+    return Claim(
+        batch_id=row.id,
+        run_id=row.run_id,
+        attempt=row.attempt,
+        attempts_left=row.attempts_left,
+        rows_planned=row.rows_planned,
+        number=row.number,
+        span=KeyRange(
+            tuple(row.first_key),
+            tuple(row.last_key),
+            None if row.first_row is None else (row.first_row, row.last_row),
+        ),
+        keys=tuple(tuple(key) for key in row.keys) if row.keys is not None else None,
+        care=row.care,
+        probe_is_deadly=row.probe_is_deadly,
+        has_waited=row.has_waited,
+        has_progress=row.has_progress,
+    )
 
 
 def renew(connection: Connection, batch_ids: Sequence[BatchId], worker: str, ttl: timedelta) -> int:
@@ -287,26 +305,3 @@ def cancel(connection: Connection, run_id: int) -> int:
     ended = usage.ended(f"{cancelled} = 'claimed'", AttemptEnd.CANCELLED)
     held = connection.execute(text(f"WITH {ended}"), values).all()
     return len(held) + connection.execute(text(f"{cancelled} IN ('pending', 'claimed')"), values).rowcount
-
-
-def _claim(row: Row[Any]) -> Claim:
-    values = row._mapping
-    keys = values["keys"]
-    return Claim(
-        batch_id=values["id"],
-        run_id=values["run_id"],
-        attempt=values["attempt"],
-        attempts_left=values["attempts_left"],
-        rows_planned=values["rows_planned"],
-        number=values["number"],
-        span=KeyRange(
-            tuple(values["first_key"]),
-            tuple(values["last_key"]),
-            None if values["first_row"] is None else (values["first_row"], values["last_row"]),
-        ),
-        keys=tuple(tuple(key) for key in keys) if keys is not None else None,
-        care=values["care"],
-        probe_is_deadly=values["probe_is_deadly"],
-        has_waited=values["has_waited"],
-        has_progress=values["has_progress"],
-    )

@@ -205,7 +205,7 @@ def pause(connection: Connection, name: str, by: str, reason: str) -> bool:
 
 
 def resume(connection: Connection, name: str, by: str) -> bool:
-    """Answer ticks again, from the next one. False if it was not paused."""
+    """Handle ticks again, from the next one. False if it was not paused."""
     get(connection, name)
     moved = connection.execute(
         update(jobs)

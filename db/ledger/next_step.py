@@ -27,7 +27,7 @@ def enqueue(run: Run) -> str:
 
     If they are long, it names the run that has them.
     """
-    is_anew = run.job.rescore == "every-run" and not run.is_tick  # which may have been asked for this run alone
+    is_anew = run.job.rescore == "every-run" and not run.is_tick  # which may have been requested for this run alone
     words = ["scorebeat", "enqueue", run.job.name, *(["--rescore"] if is_anew else [])]
     values = ["--due-at", run.values.due_at.isoformat()] if run.job.is_by_due_time else []
     if not run.is_tick:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, text
 
-from scorebeat.db.predictions.prediction_sets import COLUMNS, PredictionSet
+from scorebeat.db.predictions.prediction_sets import COLUMNS, PredictionSet, of_row
 from scorebeat.db.schema.tables import prediction_sets as sets
 
 PIECE = 5_000
@@ -14,7 +14,7 @@ PIECE = 5_000
 def with_history(connection: Connection) -> list[PredictionSet]:
     """The sets that have a history, of all jobs."""
     wanted = select(*COLUMNS).where(sets.c.history_table.is_not(None), sets.c.dropped_at.is_(None)).order_by(sets.c.id)
-    return [PredictionSet(**row._mapping) for row in connection.execute(wanted)]
+    return [of_row(row) for row in connection.execute(wanted)]
 
 
 def count(connection: Connection, found: PredictionSet, cutoff: datetime) -> int:

@@ -50,7 +50,7 @@ class PredictionSet:
 
 
 def get(connection: Connection, set_id: int) -> PredictionSet:
-    return _set(connection.execute(select(*COLUMNS).where(sets.c.id == set_id)).one())
+    return of_row(connection.execute(select(*COLUMNS).where(sets.c.id == set_id)).one())
 
 
 def find(
@@ -63,13 +63,13 @@ def find(
     if generation is not None:
         wanted = wanted.where(sets.c.generation == generation)
     row = connection.execute(wanted.order_by(sets.c.generation.desc()).limit(1)).one_or_none()
-    return _set(row) if row is not None else None
+    return of_row(row) if row is not None else None
 
 
 def of_table(connection: Connection, table_name: str) -> PredictionSet | None:
     """The set whose table has this name."""
     row = connection.execute(select(*COLUMNS).where(sets.c.table_name == table_name)).one_or_none()
-    return _set(row) if row is not None else None
+    return of_row(row) if row is not None else None
 
 
 def shown(connection: Connection, job: Job, version: int) -> PredictionSet | None:
@@ -82,7 +82,7 @@ def shown(connection: Connection, job: Job, version: int) -> PredictionSet | Non
         sets.c.complete_at.is_not(None),
     )
     row = connection.execute(wanted.order_by(sets.c.generation.desc()).limit(1)).one_or_none()
-    return _set(row) if row is not None else None
+    return of_row(row) if row is not None else None
 
 
 def shown_of_each_version(connection: Connection, job: str) -> list[PredictionSet]:
@@ -90,7 +90,7 @@ def shown_of_each_version(connection: Connection, job: str) -> list[PredictionSe
     wanted = select(*COLUMNS).where(sets.c.job == job, sets.c.dropped_at.is_(None), sets.c.complete_at.is_not(None))
     newest = wanted.ext(distinct_on(sets.c.model, sets.c.model_version))
     ordered = newest.order_by(sets.c.model, sets.c.model_version, sets.c.generation.desc())
-    return [_set(row) for row in connection.execute(ordered)]
+    return [of_row(row) for row in connection.execute(ordered)]
 
 
 def ensure(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
@@ -149,7 +149,7 @@ def mark_complete(connection: Connection, set_id: int) -> None:
 def of_version(connection: Connection, model: str, version: int) -> list[PredictionSet]:
     """The sets of all jobs for this version, all generations that were not dropped."""
     wanted = select(*COLUMNS).where(sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None))
-    return [_set(row) for row in connection.execute(wanted.order_by(sets.c.id))]
+    return [of_row(row) for row in connection.execute(wanted.order_by(sets.c.id))]
 
 
 def count(connection: Connection, found: Sequence[PredictionSet]) -> int:
@@ -230,7 +230,8 @@ def _create_table(connection: Connection, source: Source, made: PredictionSet, o
     connection.exec_driver_sql(f"ALTER TABLE {made.table} {', '.join(parts)}")
 
 
-def _set(row: Row[*tuple[Any, ...]]) -> PredictionSet:
+def of_row(row: Row[*tuple[Any, ...]]) -> PredictionSet:
+    """The set of a row with `COLUMNS`."""
     values = row._mapping
     key = values["unbuilt_key"]
     return PredictionSet(**{**values, "unbuilt_key": tuple(key) if key is not None else None})

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -90,6 +89,10 @@ def read(connection: Connection) -> Numbers:
     ticks = {(row["job"], row["name"]): row["value"] for row in _rows(connection, _TICKS)}
     now = database_clock.now(connection)
     ends, late = _forecasts(connection, lines)
+    served = dict.fromkeys([CONTROL_QUEUE, PLAN_QUEUE, *(job.queue for job in listed)], 0)
+    for worker in workers.alive(connection):
+        for queue in worker["queues"]:
+            served[queue] = served.get(queue, 0) + 1
     return Numbers(
         jobs=_rows(connection, _JOBS),
         runs={(row["job"], row["state"]): row["runs"] for row in _rows(connection, _RUNS)},
@@ -103,9 +106,17 @@ def read(connection: Connection) -> Numbers:
         not_compared=_rows(connection, _NOT_COMPARED),
         last_success={row["job"]: row["finished"] for row in _rows(connection, _LAST_SUCCESS)},
         models=_models(connection, listed),
-        workers=_workers(connection, listed),
+        workers=served,
         undelivered={row["job"]: row["notices"] for row in _rows(connection, _UNDELIVERED)},
-        due=_due(lines, now),
+        due=[
+            {
+                "job": line.job.name,
+                "next_due": line.next_due_at.timestamp(),
+                "overdue": max(0.0, (now - line.needed_by).total_seconds()),
+            }
+            for line in lines
+            if line.next_due_at is not None and line.needed_by is not None
+        ],
         ticks_missed={job.name: ticks.get((job.name, TICKS_MISSED), 0) for job in listed},
         ticks_skipped={
             (job.name, why): ticks.get((job.name, TICKS_SKIPPED + why), 0) for job in listed for why in SKIPPED
@@ -138,18 +149,6 @@ def _forecasts(connection: Connection, lines: list[JobLine]) -> tuple[dict[tuple
     return ends, late
 
 
-def _due(lines: list[JobLine], now: datetime) -> list[dict[str, Any]]:
-    return [
-        {
-            "job": line.job.name,
-            "next_due": line.next_due_at.timestamp(),
-            "overdue": max(0.0, (now - line.needed_by).total_seconds()),
-        }
-        for line in lines
-        if line.next_due_at is not None and line.needed_by is not None
-    ]
-
-
 def _models(connection: Connection, listed: list[Job]) -> list[dict[str, Any]]:
     """The model version of each job's next run; a job without one has no row."""
     known = {
@@ -172,14 +171,6 @@ def _models(connection: Connection, listed: list[Job]) -> list[dict[str, Any]]:
         for job, version in wanted
         if (job.model_name, version) in known
     ]
-
-
-def _workers(connection: Connection, listed: list[Job]) -> dict[str, int]:
-    seen = dict.fromkeys([CONTROL_QUEUE, PLAN_QUEUE, *(job.queue for job in listed)], 0)
-    for worker in workers.alive(connection):
-        for queue in worker["queues"]:
-            seen[queue] = seen.get(queue, 0) + 1
-    return seen
 
 
 def _rows(connection: Connection, statement: str) -> list[dict[str, Any]]:
@@ -209,7 +200,7 @@ _COUNTED = (
 )
 _JOBS = (
     f"WITH counted AS ({_COUNTED}),"
-    " aside AS (SELECT s.job, sum(q.rows) AS rows FROM (SELECT prediction_set_id, count(*) AS rows"
+    " quarantined AS (SELECT s.job, sum(q.rows) AS rows FROM (SELECT prediction_set_id, count(*) AS rows"
     " FROM scorebeat.quarantine GROUP BY prediction_set_id) q JOIN scorebeat.prediction_sets s"
     " ON s.id = q.prediction_set_id AND s.dropped_at IS NULL GROUP BY s.job)"
     " SELECT j.name AS job, j.paused_at IS NOT NULL AS paused, coalesce(c.rows_scored, 0)::bigint AS rows_scored,"
@@ -217,11 +208,11 @@ _JOBS = (
     " coalesce(c.rows_failed, 0)::bigint + coalesce(t.value, 0) AS rows_failed,"
     " coalesce(c.attempts, 0)::bigint AS attempts, coalesce(c.runs_late, 0) AS runs_late,"
     " coalesce(e.value, 0) AS claims_expired, coalesce(m.value, 0) AS rows_missed,"
-    " coalesce(a.rows, 0)::bigint AS rows_quarantined FROM scorebeat.jobs j LEFT JOIN counted c ON c.job = j.name"
+    " coalesce(q.rows, 0)::bigint AS rows_quarantined FROM scorebeat.jobs j LEFT JOIN counted c ON c.job = j.name"
     f" LEFT JOIN scorebeat.counters e ON e.job = j.name AND e.name = '{CLAIMS_EXPIRED}'"
     f" LEFT JOIN scorebeat.counters t ON t.job = j.name AND t.name = '{ROWS_TAKEN_BACK}'"
     f" LEFT JOIN scorebeat.counters m ON m.job = j.name AND m.name = '{ROWS_MISSED}'"
-    " LEFT JOIN aside a ON a.job = j.name WHERE j.removed_at IS NULL ORDER BY j.name"
+    " LEFT JOIN quarantined q ON q.job = j.name WHERE j.removed_at IS NULL ORDER BY j.name"
 )
 _RUNS = (
     f"SELECT c.job, substr(c.name, {len(ENDED) + 1}) AS state, c.value AS runs FROM scorebeat.counters c"

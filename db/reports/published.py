@@ -32,10 +32,14 @@ def table(engine: Engine, url: str, job: str) -> pa.Table:
             ),
             {"view": shape.view},
         ).all()
-    chosen = ", ".join(f"{ident(name)}{_cast(kind, type_kind)} AS {ident(name)}" for name, kind, type_kind in kinds)
+    chosen = []
+    for name, type_name, kind in kinds:
+        reading = types.reading(type_name, kind)
+        cast = "::text" if reading is None or type_name in types.THROUGH_TEXT else reading.cast
+        chosen.append(f"{ident(name)}{cast} AS {ident(name)}")
     try:
         with data_connection(url, "scorebeat client") as opened, opened.cursor() as cursor:
-            cursor.execute(f"SELECT {chosen} FROM {shape.view}")
+            cursor.execute(f"SELECT {', '.join(chosen)} FROM {shape.view}")
             found = cursor.fetch_arrow_table()
     except adbc_driver_manager.Error as error:
         raise UsageError(f"the predictions of job {job!r} cannot be read: {database_errors.message(error)}") from None
@@ -54,8 +58,3 @@ def share_of_label(connection: Connection, job: str, label: str) -> float:
         text(f"SELECT avg((label = :label)::int) FROM {PREDICTIONS}.{ident(job)}"), {"label": label}
     ).scalar_one()
     return float(share)
-
-
-def _cast(type_name: str, kind: str) -> str:
-    reading = types.reading(type_name, kind)
-    return "::text" if reading is None or type_name in types.THROUGH_TEXT else reading.cast

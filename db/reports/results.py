@@ -1,7 +1,7 @@
 """How a job's stored predictions are addressed, and the snapshot in which they are read."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,14 +37,9 @@ class Shape:
         return f"{PREDICTIONS}.{ident(self.job.name)}"
 
 
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """One read-only snapshot, with a time limit for every statement."""
-    with engine.connect() as connection:
-        connection.execution_options(**read_only.FOR_A_QUERY)
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{PATIENCE}'")
-        yield connection
+def reading(engine: Engine) -> AbstractContextManager[Connection]:
+    """The snapshot in which the ledger, predictions and the user's queries are read."""
+    return read_only.snapshot(engine, PATIENCE, **read_only.FOR_A_QUERY)
 
 
 def stamp(job: str | None) -> str:
@@ -61,7 +56,16 @@ def shape(connection: Connection, job: str | None) -> Shape:
     """The shape of this job, or of the only one. Raises UnknownName, or UsageError if there are several."""
     # the stamp is read first: a change while the rest is read makes the shape out of date, not wrong
     now = connection.exec_driver_sql(f"SELECT {stamp(job)}").scalar_one()
-    found = jobs.get(connection, job).job if job is not None else _only_job(connection)
+    if job is not None:
+        found = jobs.get(connection, job).job
+    else:
+        listed = jobs.listing(connection)
+        if not listed:
+            raise UnknownName("there is no job yet: jobs come from jobs.toml by `scorebeat apply`")
+        if len(listed) > 1:
+            names = ", ".join(row.job.name for row in listed)
+            raise UsageError(f"there are several jobs: add ?job= and one of {names}")
+        found = listed[0].job
     types = _view_columns(connection, found.name)
     keys = tuple(KeyColumn(name, types[name]) for name in found.key if name in types)
     return Shape(found, keys, tuple(types) if len(keys) == len(found.key) else (), str(now))
@@ -107,15 +111,6 @@ def published_set(connection: Connection, job: Job) -> PredictionSet | None:
     except UnknownName:
         return None
     return prediction_sets.shown(connection, job, version.version)
-
-
-def _only_job(connection: Connection) -> Job:
-    found = jobs.listing(connection)
-    if not found:
-        raise UnknownName("there is no job yet: jobs come from jobs.toml by `scorebeat apply`")
-    if len(found) > 1:
-        raise UsageError(f"there are several jobs: add ?job= and one of {', '.join(row.job.name for row in found)}")
-    return found[0].job
 
 
 def _view_columns(connection: Connection, job: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from scorebeat.core.errors import UnknownName
 from scorebeat.core.states import FINAL_RUN, RunState
 from scorebeat.db.connect.locks import WAITS
 from scorebeat.db.ledger.evidence.profiles import IS_NOT_COMPARED
+from scorebeat.db.ledger.failures import failure_groups
 from scorebeat.db.ledger.runs import IS_TICK
 from scorebeat.db.predictions.generation_keys import IS_MISSING
 
@@ -182,12 +183,12 @@ def failures(connection: Connection, run_id: int | None = None) -> list[dict[str
             "SELECT 'dead batches' AS kind, run_id AS run, count(*) AS count, sum(rows_planned) AS rows,"
             " min(error) AS error, 'batch ' || min(id) AS example FROM scorebeat.batches"
             " WHERE state = 'dead' AND (CAST(:run_id AS bigint) IS NULL OR run_id = :run_id)"
-            " GROUP BY run_id, left(error, 100)"
+            f" GROUP BY run_id, {failure_groups.beginning('error')}"
             " UNION ALL SELECT 'quarantined rows', b.run_id, count(*), count(*),"
             " min(z.error_type || ': ' || z.error), 'key ' || min(z.key::text)"
             " FROM scorebeat.quarantine z JOIN scorebeat.batches b ON b.id = z.batch_id"
             " WHERE CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id"
-            " GROUP BY b.run_id, z.error_type, left(z.error, 100)"
+            f" GROUP BY b.run_id, z.error_type, {failure_groups.beginning('z.error')}"
             " UNION ALL SELECT r.state || ' run', r.id, 1, 0, r.reason, 'job ' || r.job FROM scorebeat.runs r"
             " WHERE (r.state = 'failed' OR (r.state = 'partial' AND r.reason IS NOT NULL))"
             " AND (CAST(:run_id AS bigint) IS NULL OR r.id = :run_id) AND NOT EXISTS (SELECT FROM scorebeat.batches b"
@@ -219,9 +220,10 @@ def server_version(connection: Connection) -> str:
 def matching(connection: Connection, ending: str, values: dict[str, Any]) -> list[RunLine]:
     """Runs selected by the ending of the statement; in it `r` is the run and `b` has the sums over its batches."""
     found = connection.execute(text(_RUNS + ending), values)
-    return [RunLine(**{**row._mapping, "state": RunState(row.state), **_sums(row)}) for row in found]
-
-
-def _sums(row: Any) -> dict[str, int]:
-    """The sums as int: PostgreSQL returns numeric."""
-    return {name: int(getattr(row, name)) for name in ("rows_planned", "rows_scored", "rows_failed")}
+    lines = []
+    for row in found:
+        line = dict(row._mapping) | {"state": RunState(row.state)}
+        for name in ("rows_planned", "rows_scored", "rows_failed"):
+            line[name] = int(line[name])  # PostgreSQL returns a sum as numeric
+        lines.append(RunLine(**line))
+    return lines

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -109,7 +108,12 @@ def by_day(
 ) -> list[Usage]:
     """What was used, by the day on which each run began, in UTC. `month` is the first day of one."""
     rows = connection.execute(text(_BY_DAY), {"job": job, "run": run, "month": month})
-    return [_usage(row) for row in sorted(rows, key=tuple)]
+    days = []
+    for row in sorted(rows, key=tuple):
+        times = float(row.device_seconds), float(row.cpu_seconds), float(row.billed)
+        used = Used(row.queue, row.device, row.day, *times)
+        days.append(Usage(row.job, AttemptEnd(row.outcome), row.attempts, row.rows, used))
+    return days
 
 
 def runs(connection: Connection, *, job: str | None = None, month: date | None = None) -> list[RunCount]:
@@ -141,8 +145,3 @@ def alive_seconds(connection: Connection) -> dict[tuple[str, str], float]:
         )
     )
     return {(row.queue, row.device): float(row.seconds) for row in rows}
-
-
-def _usage(row: Any) -> Usage:
-    used = Used(row.queue, row.device, row.day, float(row.device_seconds), float(row.cpu_seconds), float(row.billed))
-    return Usage(row.job, AttemptEnd(row.outcome), row.attempts, row.rows, used)

@@ -53,12 +53,12 @@ class Stored:
         )
 
     def quarantined(self, set_id: int) -> str:
-        """The row's place in quarantine."""
+        """The row in quarantine."""
         return (
-            " LEFT JOIN (SELECT z.id AS scorebeat_aside, z.key AS scorebeat_aside_key, z.batch_id AS"
-            " scorebeat_aside_batch, z.changed_at AS scorebeat_aside_changed FROM scorebeat.quarantine AS z"
+            " LEFT JOIN (SELECT z.id AS scorebeat_quarantined, z.key AS scorebeat_quarantined_key, z.batch_id AS"
+            " scorebeat_quarantined_batch, z.changed_at AS scorebeat_quarantined_changed FROM scorebeat.quarantine AS z"
             f" WHERE z.prediction_set_id = {set_id:d}) AS a"
-            f" ON a.scorebeat_aside_key = jsonb_build_array({texts(self.keys, 'q')})"
+            f" ON a.scorebeat_quarantined_key = jsonb_build_array({texts(self.keys, 'q')})"
         )
 
     def unscored(self) -> str:
@@ -69,16 +69,16 @@ class Stored:
     def not_quarantined(self, but_again: str = "") -> str:
         """SQL condition: the row is not in quarantine, or has a newer value than the one that was quarantined."""
         value = self.column.number(self.column.value())
-        of_another = self._of_another("a.scorebeat_aside_batch")
-        changed = newer(value, "a.scorebeat_aside_changed")
-        return f"(a.scorebeat_aside IS NULL OR ({of_another}{changed}){but_again})"
+        of_another = self._of_another("a.scorebeat_quarantined_batch")
+        changed = newer(value, "a.scorebeat_quarantined_changed")
+        return f"(a.scorebeat_quarantined IS NULL OR ({of_another}{changed}){but_again})"
 
     def seen(self, *, quarantine: bool) -> str:
         """SQL: what is stored of the row now, as a JSON text that `replace_rows` reads; NULL if nothing is.
 
         It names the very version of the prediction's row, so that no other is ever deleted for it.
         """
-        quarantined = "a.scorebeat_aside" if quarantine else "NULL::bigint"
+        quarantined = "a.scorebeat_quarantined" if quarantine else "NULL::bigint"
         nothing = f"s.{_key(0)} IS NULL" + (f" AND {quarantined} IS NULL" if quarantine else "")
         return (
             f"CASE WHEN {nothing} THEN NULL ELSE"

@@ -77,18 +77,19 @@ def typed(whole: pa.RecordBatch, position: int, source: Source) -> tuple[pa.Reco
         _require_type(whole.schema.field(position), name, source.read_as[name])
         if source.is_array(name):
             position += 1
-            unfit += _nested(name, whole.column(position))
-        arrays.append(_json_lists(column, name) if name in source.json else _plain(column))
-        unfit += find_out_of_range(name, arrays[-1])
+            is_nested = whole.column(position)
+            if is_nested.null_count < len(is_nested):  # the driver flattened them
+                several = "is an array of several dimensions"
+                unfit.append(Unfit(name, is_nested.fill_null(False), several, is_timestamp=False))
+        if name in source.json:
+            column = _json_lists(column, name)
+        elif isinstance(column, pa.ExtensionArray):
+            column = column.storage
+        unfit += find_out_of_range(name, column)
+        arrays.append(column)
         names.append(name)
         position += 1
     return pa.RecordBatch.from_arrays(arrays, names=names), tuple(unfit)
-
-
-def _nested(name: str, is_nested: pa.BooleanArray) -> Iterator[Unfit]:
-    """Arrays of several dimensions, which the driver flattened."""
-    if is_nested.null_count < len(is_nested):
-        yield Unfit(name, is_nested.fill_null(False), "is an array of several dimensions", is_timestamp=False)
 
 
 _LEAST_DAY = -2_440_588
@@ -131,10 +132,6 @@ def _require_type(field: pa.Field, name: str, wanted: frozenset[str]) -> None:
 def driver_type(field: pa.Field) -> str:
     """The driver's name for the PostgreSQL type of a column that it read."""
     return str((field.metadata or {}).get(b"POSTGRESQL:type", b"unknown").decode())
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    return column.storage if isinstance(column, pa.ExtensionArray) else column
 
 
 def _json_lists(column: pa.Array, name: str) -> pa.Array:

@@ -145,6 +145,9 @@ def columns_of(connection: Connection, job: Job, query: str) -> Source:
     cursor = _cursor(job, found, types_of)
     bounds = {c.name: _most_bytes(job, c, types_of[c.type_oid]) for c in found}
     texts = frozenset(c.name for c in found if types.is_text(types_of[c.type_oid].name))
+    by_name = {column.name: column for column in found}
+    key_columns = [by_name[name] for name in job.key]
+    tables = [column.table for column in key_columns]
     readable: dict[str, types.Reading] = {}
     wrong = []
     for column in found:
@@ -170,7 +173,7 @@ def columns_of(connection: Connection, job: Job, query: str) -> Source:
         texts=texts,
         changes=changes,
         cursor=cursor,
-        unique_by=_origin(job, found),
+        unique_by=(tables[0], *(c.number for c in key_columns)) if len(set(tables)) == 1 and tables[0] else (),
     )
 
 
@@ -317,7 +320,7 @@ def _type_names(connection: Connection, oids: list[int]) -> dict[int, _Type]:
         ),
         {"oids": oids},
     )
-    return {r[0]: _Type(*r[1:]) for r in rows}
+    return {oid: _Type(*values) for oid, *values in rows}
 
 
 def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[KeyColumn, ...]:
@@ -407,13 +410,6 @@ def _most_bytes(job: Job, column: _Column, its: _Type) -> int | None:
     if most is None or (is_key and its.name in types.THROUGH_TEXT):  # such a key is read with all its digits
         return None
     return 2 * _OF_A_VALUE + most * (1 + is_key)
-
-
-def _origin(job: Job, found: list[_Column]) -> tuple[int, ...]:
-    by_name = {c.name: c for c in found}
-    parts = [by_name[name] for name in job.key]
-    tables = {c.table for c in parts}
-    return (parts[0].table, *(c.number for c in parts)) if len(tables) == 1 and parts[0].table else ()
 
 
 def _single_scan(node: dict[str, Any]) -> bool:

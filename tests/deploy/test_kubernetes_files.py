@@ -11,7 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # publishes no types
 from pydantic import BaseModel, ConfigDict, Field
 
-from scorebeat.core.jobs.jobs_file import read_jobs
+from scorebeat.core.jobs.jobs_file import read_file
 from tests.deploy.kustomize import render
 from tests.deploy.manifests import REPOSITORY, ROOT, SHAPES, named, of_kind, option, ours, pods, shape
 from tests.deploy.packages import KUSTOMIZE, WANTING, kustomized
@@ -164,7 +164,7 @@ def test_each_example_of_jobs_is_read_and_its_queues_are_served(name: str, tmp_p
     commands = [container["command"] for pod in ours(objects) for container in pod.containers]
     served = {option(command, "--queue") for command in commands if "--queue" in command}
 
-    for job in read_jobs(file):
+    for job in read_file(file).jobs:
         assert job.queue in served
         assert (job.schedule is None) == (name == "overlays/burst"), "who starts it: beat, or the CronJob"
 

@@ -27,8 +27,6 @@ class Canary:
     id: int
     job: str
     queue: str
-    sent_at: datetime
-    expires_at: datetime
     worker: str | None
     """The worker that took it; None: nobody has yet."""
     finished_at: datetime | None
@@ -44,7 +42,7 @@ class Canary:
     """What is wrong; None after a good one."""
 
 
-_COLUMNS = "id, job, queue, sent_at, expires_at, worker, finished_at, model, rows, compared, differing, failure"
+_COLUMNS = "id, job, queue, worker, finished_at, model, rows, compared, differing, failure"
 
 
 @dataclass(frozen=True)

@@ -63,28 +63,33 @@ class FailureGroup:
         return Place(self.count, self.kind, self.example_id)
 
 
+def beginning(error: str) -> str:
+    """SQL: what the errors of a group share; `error` is the column in the statement."""
+    return f"left({error}, 100)"
+
+
 def of_dead(batch: str) -> str:
     """SQL: the id of a dead batch's group; `batch` is the table's name in the statement."""
-    return f"md5(jsonb_build_array('{DEAD}', left({batch}.error, 100))::text)"
+    return f"md5(jsonb_build_array('{DEAD}', {beginning(f'{batch}.error')})::text)"
 
 
 def of_quarantined(row: str) -> str:
     """SQL: the id of a quarantined row's group; `row` is the table's name in the statement."""
-    return f"md5(jsonb_build_array('{QUARANTINED}', {row}.error_type, left({row}.error, 100))::text)"
+    return f"md5(jsonb_build_array('{QUARANTINED}', {row}.error_type, {beginning(f'{row}.error')})::text)"
 
 
 _GROUPS = (
     "WITH mine AS MATERIALIZED (SELECT id FROM scorebeat.batches WHERE run_id = :run_id),"
     f" groups AS (SELECT '{DEAD}' AS kind, min(b.id) AS example_id, count(*) AS count,"
-    " sum(b.rows_planned) AS rows, left(b.error, 100) AS match, min(b.finished_at) AS first_at,"
+    f" sum(b.rows_planned) AS rows, {beginning('b.error')} AS match, min(b.finished_at) AS first_at,"
     " max(b.finished_at) AS last_at FROM scorebeat.batches b WHERE b.state = 'dead' AND b.run_id = :run_id"
-    " GROUP BY left(b.error, 100)"
+    f" GROUP BY {beginning('b.error')}"
     f" UNION ALL SELECT '{QUARANTINED}', min(z.id), count(*), count(*),"
-    " z.error_type || ': ' || left(z.error, 100), min(z.quarantined_at), max(z.quarantined_at)"
+    f" z.error_type || ': ' || {beginning('z.error')}, min(z.quarantined_at), max(z.quarantined_at)"
     # the range is for the index: the rows of all other runs are not read
     " FROM scorebeat.quarantine z JOIN mine ON mine.id = z.batch_id"
     " WHERE z.batch_id BETWEEN (SELECT min(id) FROM mine) AND (SELECT max(id) FROM mine)"
-    " GROUP BY z.error_type, left(z.error, 100))"
+    f" GROUP BY z.error_type, {beginning('z.error')})"
 )
 """A common table expression of all groups of a run."""
 _EXAMPLES = (

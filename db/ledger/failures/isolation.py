@@ -69,16 +69,16 @@ def quarantine_probe(
             "WITH held AS (SELECT id, probe_key, CAST(probe_row ->> 'changed_at' AS numeric) AS changed_at, error"
             " FROM scorebeat.batches WHERE id = :id"
             f" AND attempt = :attempt AND {IS_CLAIMED} AND probe_key IS NOT NULL FOR UPDATE),"
-            " aside AS (INSERT INTO scorebeat.quarantine"
+            " quarantined AS (INSERT INTO scorebeat.quarantine"
             " (prediction_set_id, batch_id, key, error_type, error, changed_at)"
             " SELECT :set_id, id, probe_key, 'ProcessDied',"
             " 'scoring this row alone ended the process: ' || coalesce(error, 'no reason was recorded'), changed_at"
             f" FROM held WHERE {quarantine.unscored(target, keys, 'held.probe_key')}"
             " ON CONFLICT DO NOTHING RETURNING key)"
             " UPDATE scorebeat.batches b SET probe_key = NULL, care = 1,"
-            " rows_failed = b.rows_failed + (SELECT count(*) FROM aside),"
+            " rows_failed = b.rows_failed + (SELECT count(*) FROM quarantined),"
             " attempts_left = greatest(b.attempts_left, :budget) FROM held WHERE b.id = held.id"
-            " RETURNING (SELECT key FROM aside)"
+            " RETURNING (SELECT key FROM quarantined)"
         ),
         {"id": held.batch_id, "attempt": held.attempt, "set_id": target.id, "budget": budget},
     ).scalar_one_or_none()

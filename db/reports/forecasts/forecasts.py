@@ -101,7 +101,16 @@ def evidence(connection: Connection, job: Job | None = None) -> Evidence:
         )
         for row in rows
     }
-    return Evidence(now, runs, _workers(connection, now), histories(connection, wanted))
+    alive = tuple(
+        Worker(
+            worker["name"],
+            frozenset(worker["queues"]),
+            worker["processes"] or 1,
+            (now - worker["started_at"]).total_seconds(),
+        )
+        for worker in workers.alive(connection)
+    )
+    return Evidence(now, runs, alive, histories(connection, wanted))
 
 
 def histories(connection: Connection, wanted: Iterable[tuple[str, str, str, int]]) -> dict[tuple[str, str], History]:
@@ -131,18 +140,6 @@ def needed_at(job: JobLine | None, deadline_at: datetime | None, rank: int) -> d
     """
     by_time = job.needed_by if job is not None and job.job.results_by is not None and rank < Rank.CANDIDATE else None
     return min(filter(None, (deadline_at, by_time)), default=None)
-
-
-def _workers(connection: Connection, now: datetime) -> tuple[Worker, ...]:
-    return tuple(
-        Worker(
-            worker["name"],
-            frozenset(worker["queues"]),
-            worker["processes"] or 1,
-            (now - worker["started_at"]).total_seconds(),
-        )
-        for worker in workers.alive(connection)
-    )
 
 
 def _busy(

@@ -1,9 +1,8 @@
 """The question of the morning: for each job, is what readers see right, and if not, what is to be looked at."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger.evidence import canaries, profiles
@@ -17,7 +16,7 @@ RUNS = 20
 
 @dataclass(frozen=True)
 class Morning:
-    """One job, and what its newest runs say of it."""
+    """One job, and what its newest runs show."""
 
     line: JobLine
     runs: tuple[tuple[int, RunState], ...]
@@ -97,10 +96,9 @@ def listing(connection: Connection) -> list[Morning]:
             {"runs": RUNS},
         )
     }
-    mornings = [_morning(line, found[line.name]) for line in job_lines.listing(connection)]
+    mornings = []
+    for line in job_lines.listing(connection):
+        row = found[line.name]
+        runs = tuple((run, RunState(state)) for run, state in zip(row.ids or (), row.states or (), strict=True))
+        mornings.append(Morning(line, runs, row.drifted, row.compared_run, row.failure, row.not_compared))
     return sorted(mornings, key=lambda one: (("bad", "look", "new", "good").index(one.light), one.line.name))
-
-
-def _morning(line: JobLine, row: Row[Any]) -> Morning:
-    runs = tuple((run, RunState(state)) for run, state in zip(row.ids or (), row.states or (), strict=True))
-    return Morning(line, runs, row.drifted, row.compared_run, row.failure, row.not_compared)

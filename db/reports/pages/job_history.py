@@ -10,7 +10,7 @@ from scorebeat.core.states import RunState
 from scorebeat.db.connect import database_clock
 from scorebeat.drift.finding import Finding
 from scorebeat.drift.histogram import Histogram, histogram
-from scorebeat.drift.profile import Column, Profile
+from scorebeat.drift.profile import Profile
 
 MOST_BYTES = 16_000_000
 """Of profiles that one report reads: those of a model of a thousand inputs have 4 MB each."""
@@ -87,19 +87,19 @@ def outputs_of_runs(connection: Connection, job: str, limit: int) -> list[RunOut
         ),
         {"job": job, "limit": limit, "most": MOST_BYTES},
     )
-    return [_outputs(row.run_id, row.model_version, Profile.from_bytes(bytes(row.profile))) for row in rows]
-
-
-def _outputs(run: int, version: int, profile: Profile) -> RunOutputs:
-    labels, quantiles = {}, {}
-    for name, column in profile.outputs.items():
-        counts = column.counts()
-        if 0 < len(counts) <= MOST_LABELS:
-            whole = sum(counts.values())
-            labels[name] = {column.name(label): count / whole for label, count in counts.items()}
-        elif column.kind == "number" and column.numbers.n:
-            quantiles[name] = tuple(column.quantiles(QUANTILES))
-    return RunOutputs(run, version, profile.rows, labels, quantiles)
+    found = []
+    for row in rows:
+        profile = Profile.from_bytes(bytes(row.profile))
+        labels, quantiles = {}, {}
+        for name, column in profile.outputs.items():
+            counts = column.counts()
+            if 0 < len(counts) <= MOST_LABELS:
+                whole = sum(counts.values())
+                labels[name] = {column.name(label): count / whole for label, count in counts.items()}
+            elif column.kind == "number" and column.numbers.n:
+                quantiles[name] = tuple(column.quantiles(QUANTILES))
+        found.append(RunOutputs(row.run_id, row.model_version, profile.rows, labels, quantiles))
+    return found
 
 
 def histograms(
@@ -121,12 +121,9 @@ def histograms(
     by_measure = {(one.side, one.name): one for one in (Finding.from_json(data) for data in row.findings)}
     found = []
     for side, name in measures:
-        ours, theirs = (_column(profile, side, name) for profile in (before, now))
+        sides = ((profile.inputs if side == "input" else profile.outputs) for profile in (before, now))
+        ours, theirs = (columns.get(name) for columns in sides)
         if (side, name) in by_measure and ours is not None and theirs is not None:
             drawn = histogram(ours, theirs)
             found.append(MeasureHistogram(run, by_measure[side, name], row.source, row.is_newer, drawn))
     return found
-
-
-def _column(profile: Profile, side: str, name: str) -> Column | None:
-    return (profile.inputs if side == "input" else profile.outputs).get(name)

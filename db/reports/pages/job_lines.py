@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -110,27 +109,29 @@ def listing(connection: Connection) -> list[JobLine]:
     """All jobs of jobs.toml, in the order of their names."""
     now = database_clock.now(connection)
     known = {row.name: row for row in connection.execute(_LINES)}
-    return [_line(row, dict(known[row.job.name]._mapping), now) for row in jobs.listing(connection)]
-
-
-def _line(row: jobs.JobRow, values: dict[str, Any], now: datetime) -> JobLine:
-    del values["name"]
-    published = values.pop("published")
-    since = max(filter(None, (values.pop("applied_at"), values.pop("complete_until"), values.pop("filled_until"))))
-    needed_by = needed_first(row.job, since)
-    state = values.pop("last_state")
-    return JobLine(
-        job=row.job,
-        model_version=row.job.pinned_version or published,
-        next_due_at=row.job.due.next_due(now) if row.job.due is not None else None,
-        needed_by=needed_by,
-        is_overdue=needed_by is not None and needed_by < now,
-        last_state=RunState(state) if state else None,
-        paused_at=row.paused_at,
-        paused_by=row.paused_by,
-        paused_reason=row.paused_reason,
-        **values,
-    )
+    lines = []
+    for row in jobs.listing(connection):
+        job, values = row.job, dict(known[row.job.name]._mapping)
+        del values["name"]
+        published = values.pop("published")
+        since = max(filter(None, (values.pop("applied_at"), values.pop("complete_until"), values.pop("filled_until"))))
+        needed_by = needed_first(job, since)
+        state = values.pop("last_state")
+        lines.append(
+            JobLine(
+                job=job,
+                model_version=job.pinned_version or published,
+                next_due_at=job.due.next_due(now) if job.due is not None else None,
+                needed_by=needed_by,
+                is_overdue=needed_by is not None and needed_by < now,
+                last_state=RunState(state) if state else None,
+                paused_at=row.paused_at,
+                paused_by=row.paused_by,
+                paused_reason=row.paused_reason,
+                **values,
+            )
+        )
+    return lines
 
 
 def needed_first(job: Job, since: datetime) -> datetime | None:

@@ -1,7 +1,7 @@
 """Data of pages about runs, their speed and batches. SQL pages them by the last row of the page before."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from scorebeat.core.states import BatchState, RunState
+from scorebeat.db.connect import read_only
 from scorebeat.db.reports import status
 from scorebeat.db.reports.status import RunLine
 
@@ -27,13 +28,9 @@ class Point:
     rows_a_second: float
 
 
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """One read-only snapshot of the ledger; a statement that takes too long is cancelled."""
-    with engine.connect() as connection:
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{PATIENCE}'")
-        yield connection
+def reading(engine: Engine) -> AbstractContextManager[Connection]:
+    """The snapshot in which a page or a scrape reads the ledger, and no query of a user."""
+    return read_only.snapshot(engine, PATIENCE)
 
 
 def runs(

@@ -47,13 +47,20 @@ def why_whole(connection: Connection, source: Source, job: Job, first: Key) -> s
 
 
 def _is_cut(connection: Connection, source: Source, first: Key) -> bool:
+    """Whether the plan for a batch uses the condition on its key to find the rows."""
+    keys = source.keys
     with connection.begin_nested() as part:
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         for number, part_of_key in enumerate(first):
             connection.execute(
                 text("SELECT set_config(:name, :value, true)"), {"name": f"{_MARK}{number}", "value": part_of_key}
             )
-        nodes = list(user_sql.nodes(user_sql.plan(connection, _of_a_key(source))))
+        # the statement for a batch of one key, as in `pending`
+        ends = f"{row(keys, 'q')} >= {_marks(keys)} AND {row(keys, 'q')} <= {_marks(keys)}"
+        if len(keys) > 1:
+            ends += f" AND {row(keys[:1], 'q')} >= {_marks(keys[:1])} AND {row(keys[:1], 'q')} <= {_marks(keys[:1])}"
+        statement = f"SELECT * FROM {subquery(source.query)} WHERE {ends} ORDER BY {columns(keys, 'q')}"
+        nodes = list(user_sql.nodes(user_sql.plan(connection, statement)))
         part.rollback()
     if any(
         _MARK in str(node.get("Index Cond")) or node["Node Type"] in ("Foreign Scan", "Custom Scan") for node in nodes
@@ -88,15 +95,6 @@ def _has_first_column(connection: Connection, node: dict[str, Any]) -> bool:
         {"name": node["Index Name"]},
     ).scalars()
     return all(re.search(rf'(?<![\w"]){re.escape(name)}(?![\w"])', node["Index Cond"]) for name in first)
-
-
-def _of_a_key(source: Source) -> str:
-    """The statement for a batch of one key, as in `pending`."""
-    keys = source.keys
-    ends = f"{row(keys, 'q')} >= {_marks(keys)} AND {row(keys, 'q')} <= {_marks(keys)}"
-    if len(keys) > 1:
-        ends += f" AND {row(keys[:1], 'q')} >= {_marks(keys[:1])} AND {row(keys[:1], 'q')} <= {_marks(keys[:1])}"
-    return f"SELECT * FROM {subquery(source.query)} WHERE {ends} ORDER BY {columns(keys, 'q')}"
 
 
 def _marks(keys: tuple[KeyColumn, ...]) -> str:

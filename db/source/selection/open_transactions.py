@@ -57,35 +57,26 @@ class OpenTransactions:
 def read(connection: Connection) -> OpenTransactions:
     """What is open now."""
     for _ in range(_READS):
-        found, is_beginning = _read(connection)
-        if not is_beginning:
+        # the order of the statements matters: a transaction that is prepared meanwhile is in both
+        now, role = connection.execute(text("SELECT clock_timestamp(), quote_ident(current_user)")).one()
+        connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
+        # autovacuum has no user; a walsender sends what others wrote
+        oldest, hidden, untracked, is_beginning = connection.execute(
+            text(
+                "SELECT min(coalesce(a.xact_start, CASE WHEN a.is_beginning THEN a.query_start END)),"
+                " count(*) FILTER (WHERE a.backend_type IS NULL),"
+                " coalesce(array_agg(a.pid ORDER BY a.pid) FILTER (WHERE a.state = 'disabled' OR a.is_beginning"
+                " OR (a.xact_start IS NULL AND starts_with(a.state, 'idle in transaction'))), '{}'),"
+                " coalesce(bool_or(a.is_beginning), false)"
+                " FROM (SELECT *, coalesce(xact_start IS NULL AND state = 'active' AND backend_type = 'client backend',"
+                " false) AS is_beginning FROM pg_stat_activity) AS a"
+                " WHERE a.datname = current_database() AND a.usesysid IS NOT NULL"
+                " AND a.pid <> pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'walsender'"
+            )
+        ).one()
+        prepared = connection.execute(
+            text("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()")
+        ).scalar_one()
+        if not is_beginning:  # no session seems to run a statement outside of a transaction
             break
-    return found
-
-
-def _read(connection: Connection) -> tuple[OpenTransactions, bool]:
-    """Also whether a session seems to run a statement outside of a transaction.
-
-    The order of the statements matters: a transaction that is prepared meanwhile is in both.
-    """
-    now, role = connection.execute(text("SELECT clock_timestamp(), quote_ident(current_user)")).one()
-    connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
-    # autovacuum has no user; a walsender sends what others wrote
-    oldest, hidden, untracked, beginning = connection.execute(
-        text(
-            "SELECT min(coalesce(a.xact_start, CASE WHEN a.is_beginning THEN a.query_start END)),"
-            " count(*) FILTER (WHERE a.backend_type IS NULL),"
-            " coalesce(array_agg(a.pid ORDER BY a.pid) FILTER (WHERE a.state = 'disabled' OR a.is_beginning"
-            " OR (a.xact_start IS NULL AND starts_with(a.state, 'idle in transaction'))), '{}'),"
-            " coalesce(bool_or(a.is_beginning), false)"
-            " FROM (SELECT *, coalesce(xact_start IS NULL AND state = 'active' AND backend_type = 'client backend',"
-            " false) AS is_beginning FROM pg_stat_activity) AS a"
-            " WHERE a.datname = current_database() AND a.usesysid IS NOT NULL"
-            " AND a.pid <> pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'walsender'"
-        )
-    ).one()
-    prepared = connection.execute(
-        text("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()")
-    ).scalar_one()
-    opened = OpenTransactions(now, min(oldest or now, now), hidden, tuple(untracked), prepared, role)
-    return opened, beginning
+    return OpenTransactions(now, min(oldest or now, now), hidden, tuple(untracked), prepared, role)

@@ -103,16 +103,19 @@ class PendingRows:
     ) -> str:
         """Up to `limit` pending rows of a batch, in key order, as `db.batch_io.columns.fetch` reads them.
 
-        The key columns by `sql.whole`, then those of `_changed` if the source has `changes`, then the columns `names`
+        The key columns by `sql.whole`; if the source has `changes`, `CHANGED_AT` and `SEEN`; then the columns `names`
         by `Source.expressions`.
         """
-        keys = self.source.keys
+        keys, changes = self.source.keys, self.source.changes
         conditions = [*self._chosen(with_keys=listed is None), self._in_batch(span, listed)]
         if beyond is not None:
             conditions.append(after(keys, "q", beyond))
         # the range is on both sides: otherwise each batch would hash the whole prediction table
         rows = self._rows(conditions, span, listed, anti_join=anti_join)
-        selected = [*whole(keys, "q"), *self._changed(is_joined=anti_join)]
+        selected = whole(keys, "q")
+        if changes is not None:
+            seen = self._stored(changes).seen(quarantine=self.has_quarantine) if anti_join else "NULL::text"
+            selected += [f"{changes.value()} AS {CHANGED_AT}", f"{seen} AS {SEEN}"]
         selected += [part for n in names for part in self.source.expressions(n)]
         return f"SELECT {', '.join(selected)} FROM {rows} ORDER BY {self._order(span)} LIMIT {limit}"
 
@@ -121,7 +124,7 @@ class PendingRows:
         return self._keys(texts(self.source.keys, "q"), span, limit, listed)
 
     def rows(self, span: KeyRange, limit: int, *, listed: Sequence[Key] | None = None) -> str:
-        """`keys`, and then for each row what `quarantine.Origin` has, both NULL for a source without `changes`."""
+        """`keys`, and then for each row what `quarantine.RowId` has, both NULL for a source without `changes`."""
         changes = self.source.changes
         selected = [texts(self.source.keys, "q"), "NULL::text", "NULL::text"]
         if changes is not None:
@@ -159,19 +162,15 @@ class PendingRows:
         conditions = [*conditions, stored.unscored()]
         if self.has_quarantine:
             joins += stored.quarantined(self.set_id)
-            conditions.append(stored.not_quarantined(self._or_again()))
+            or_again = ""
+            if self.again:
+                batch = "(SELECT b.run_id FROM scorebeat.batches b WHERE b.id = a.scorebeat_quarantined_batch)"
+                or_again = f" OR {batch} IN ({self._runs_again})"
+            conditions.append(stored.not_quarantined(or_again))
         return f"{subquery(self.source.query)}{joins} WHERE {' AND '.join(conditions)}"
 
     def _stored(self, changes: ChangeColumn) -> Stored:
         return Stored(changes, self.source.keys, self.batch_id)
-
-    def _changed(self, *, is_joined: bool) -> list[str]:
-        """The value of the `changed_at` column, and what is stored of the row."""
-        changes = self.source.changes
-        if changes is None:
-            return []
-        seen = self._stored(changes).seen(quarantine=self.has_quarantine) if is_joined else "NULL::text"
-        return [f"{changes.value()} AS {CHANGED_AT}", f"{seen} AS {SEEN}"]
 
     def _from(self, conditions: Sequence[str]) -> str:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -208,24 +207,19 @@ class PendingRows:
         scored = f"NOT EXISTS (SELECT 1 FROM {self.table} AS p WHERE {same_key(keys, 'p', 'q')}{within_batch})"
         if not self.has_quarantine:
             return [scored]
+        but_again = ""
+        if self.again:
+            batch = "(SELECT b.run_id FROM scorebeat.batches b WHERE b.id = z.batch_id)"
+            but_again = f" AND {batch} NOT IN ({self._runs_again})"
         not_quarantined = (
             f"NOT EXISTS (SELECT 1 FROM scorebeat.quarantine AS z WHERE z.prediction_set_id = {self.set_id}"
-            f" AND z.key = jsonb_build_array({texts(keys, 'q')}){self._but_again()})"
+            f" AND z.key = jsonb_build_array({texts(keys, 'q')}){but_again})"
         )
         return [scored, not_quarantined]
 
-    def _or_again(self) -> str:
-        if not self.again:
-            return ""
-        runs = ", ".join(str(int(run)) for run in self.again)
-        batch = "(SELECT b.run_id FROM scorebeat.batches b WHERE b.id = a.scorebeat_aside_batch)"
-        return f" OR {batch} IN ({runs})"
-
-    def _but_again(self) -> str:
-        if not self.again:
-            return ""
-        runs = ", ".join(str(int(run)) for run in self.again)
-        return f" AND (SELECT b.run_id FROM scorebeat.batches b WHERE b.id = z.batch_id) NOT IN ({runs})"
+    @property
+    def _runs_again(self) -> str:
+        return ", ".join(str(int(run)) for run in self.again)
 
 
 def is_empty(connection: Connection, table: str) -> bool:

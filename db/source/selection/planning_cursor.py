@@ -55,13 +55,11 @@ class KeyCursor:
         last = self.read(1) if passed == rows - 2 else []
         if last:
             return KeyRange(first[0], last[0]), rows
-        count = 1 + passed
-        return KeyRange(first[0], self._last(first[0]) if passed else first[0]), count
-
-    def _last(self, first: Key) -> Key:
-        """The last pending key, read in the same snapshot, because the cursor is already past it."""
-        statement = self._pending.last_key(first, anti_join=self._anti_join)
-        return user_sql.rows(self._connection, statement)[0]
+        if not passed:
+            return KeyRange(first[0], first[0]), 1
+        # the cursor is already past the last pending key, which is read in the same snapshot
+        statement = self._pending.last_key(first[0], anti_join=self._anti_join)
+        return KeyRange(first[0], user_sql.rows(self._connection, statement)[0]), 1 + passed
 
 
 def is_sparse(connection: Connection, source: Source, span: KeyRange, pending: int) -> bool:

@@ -39,7 +39,7 @@ def note_ends(p: Producer) -> bool:
         whys = [unserved.why_open(connection, line) for line in waiting]
     for line, why in zip(waiting, whys, strict=True):
         emit("run.late", run=line.id, job=line.job, reason=why)
-    for job, runs in noted.untold.items():
+    for job, runs in noted.without_notice.items():
         emit("notices.left_out", logging.WARNING, job=job, runs=runs, older_than=run_totals.NOTICED_WITHIN)
     return due
 

@@ -7,7 +7,7 @@ import pytest
 from scorebeat.core.errors import StoreError, UsageError
 from scorebeat.core.identifiers import LONGEST_MODEL_NAME, parse_model, version_of
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.jobs.jobs_file import read_jobs
+from scorebeat.core.jobs.jobs_file import read_file
 from scorebeat.models.store import store
 from scorebeat.producer.requests.run_request import version_number
 
@@ -50,7 +50,7 @@ def test_a_jobs_file_names_no_model_that_the_store_would_refuse(tmp_path: Path) 
     with pytest.raises(StoreError, match="at most 40 characters"):
         store.require_name(TOO_LONG)
     with pytest.raises(UsageError, match="at most 40 characters"):
-        read_jobs(file)
+        read_file(file)
 
 
 def test_a_stored_job_with_a_longer_name_is_still_read() -> None:

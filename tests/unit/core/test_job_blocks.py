@@ -7,7 +7,7 @@ import pytest
 
 from scorebeat.core.errors import JobsFileError
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.jobs.jobs_file import read_files, read_jobs
+from scorebeat.core.jobs.jobs_file import read_file, read_files
 from scorebeat.core.jobs.parameters import Parameter
 
 QUERY = "SELECT id, x FROM items WHERE x > :least"
@@ -22,7 +22,7 @@ def file(tmp_path: Path) -> Path:
 def mistakes(file: Path, text: str) -> list[str]:
     file.write_text(text)
     with pytest.raises(JobsFileError) as caught:
-        read_jobs(file)
+        read_file(file)
     return [line.strip() for line in str(caught.value).splitlines()[1:]]
 
 
@@ -31,7 +31,7 @@ def test_a_query_file_is_found_beside_the_jobs_file_from_every_folder(file: Path
     (file.parent / "sql" / "a.sql").write_bytes(b"\xef\xbb\xbfSELECT id,\r\n 'gr\xc3\xb6\xc3\x9fe' AS x FROM items;\n")
     file.write_text(f'[jobs.a]\nquery_file = "sql/a.sql"\n{BLOCK}')
 
-    (job,) = read_jobs(file)
+    (job,) = read_file(file).jobs
     (whole,) = read_files(file.parent)
 
     assert job.query == "SELECT id,\r\n 'größe' AS x FROM items;\n"
@@ -76,7 +76,7 @@ def test_each_job_takes_the_defaults_that_it_does_not_set(file: Path) -> None:
         "[jobs.c.parameters]\nleast = 1.0\n"
     )
 
-    a, b, c = read_jobs(file)
+    a, b, c = read_file(file).jobs
 
     assert (a.queue, a.query, a.key, a.parameters) == ("gpu", QUERY, ("id",), {"least": Parameter.of(1)})
     assert (b.queue, b.query) == ("cpu", "SELECT id, :own AS x FROM items")

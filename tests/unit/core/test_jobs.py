@@ -7,7 +7,7 @@ import pytest
 
 from scorebeat.core.errors import JobsFileError
 from scorebeat.core.jobs.job_block import KEYS
-from scorebeat.core.jobs.jobs_file import read_jobs
+from scorebeat.core.jobs.jobs_file import read_file
 from scorebeat.core.jobs.parameters import OF_EVERY_RUN
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "jobs-toml.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def mistake_in(file: Path, text: str) -> str:
     """The one mistake that `text` has."""
     file.write_text(text)
     with pytest.raises(JobsFileError) as caught:
-        read_jobs(file)
+        read_file(file)
     _, line = str(caught.value).splitlines()
     return line.strip()
 

@@ -9,7 +9,7 @@ import pytest
 
 from scorebeat.core.errors import JobsFileError
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.jobs.jobs_file import read_jobs
+from scorebeat.core.jobs.jobs_file import read_file
 
 GOOD = '[jobs.iris]\nquery = "SELECT id, x FROM items"\nkey = "id"\nmodel = "iris"\n'
 FAULTY = '''title = "mine"
@@ -46,7 +46,7 @@ def mistakes(file: Path, text: str) -> list[str]:
     """The lines of the message, without their indent and without the first."""
     file.write_text(text)
     with pytest.raises(JobsFileError) as caught:
-        read_jobs(file)
+        read_file(file)
     first, *lines = str(caught.value).splitlines()
     count = f"{len(lines)} mistake{'s' * (len(lines) != 1)}"
     assert first == f"{file}: {count}"
@@ -73,7 +73,7 @@ def test_a_whole_job_is_read(file: Path) -> None:
         allow_full_scans = true
     """)
 
-    (job,) = read_jobs(file)
+    (job,) = read_file(file).jobs
 
     assert (job.name, job.key, job.model_name, job.pinned_version) == ("iris", ("customer_id", "as_of"), "iris", 3)
     assert (job.deadline, job.batch_rows, job.allow_full_scans) == (timedelta(minutes=45), 20_000, True)
@@ -85,7 +85,7 @@ def test_a_whole_job_is_read(file: Path) -> None:
 def test_three_keys_are_enough(file: Path) -> None:
     file.write_text(GOOD)
 
-    (job,) = read_jobs(file)
+    (job,) = read_file(file).jobs
 
     assert (job.key, job.pinned_version, job.due, job.queue) == (("id",), None, None, "cpu")
     assert Job.model_validate(job.model_dump(mode="json")) == job
@@ -94,26 +94,26 @@ def test_three_keys_are_enough(file: Path) -> None:
 def test_an_empty_file_has_no_jobs(file: Path) -> None:
     file.write_text("# nothing yet\n")
 
-    assert read_jobs(file) == []
+    assert read_file(file).jobs == ()
 
 
 def test_jobs_keep_the_order_of_the_file(file: Path) -> None:
     file.write_bytes(("\ufeff" + GOOD + GOOD.replace("iris]", "ant]")).replace("\n", "\r\n").encode())
 
-    assert [job.name for job in read_jobs(file)] == ["iris", "ant"]
+    assert [job.name for job in read_file(file).jobs] == ["iris", "ant"]
 
 
 def test_the_error_for_a_missing_file_names_how_to_choose_another(file: Path) -> None:
     with pytest.raises(JobsFileError, match=r"jobs\.toml: no such file; .* `apply --file` .* SCOREBEAT_JOBS"):
-        read_jobs(file)
+        read_file(file)
 
 
 def test_a_file_that_is_no_text_is_refused(file: Path, tmp_path: Path) -> None:
     file.write_bytes(b"[jobs.a]\nquery = '\xff'\n")
     with pytest.raises(JobsFileError, match="line 2 is not UTF-8"):
-        read_jobs(file)
+        read_file(file)
     with pytest.raises(JobsFileError, match=r"cannot be read \(Is a directory\)"):
-        read_jobs(tmp_path)
+        read_file(tmp_path)
 
 
 def test_every_mistake_of_every_job_is_reported_at_once(file: Path) -> None:
