@@ -17,7 +17,7 @@ from benchmarks.measure import RESULTS, Timed, empty_set, keep, median, spread, 
 from benchmarks.programs import CONTEXT, seconds_of
 from benchmarks.spine import show, wait_for_workers
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.jobs.jobs_file import read_jobs
+from scorebeat.core.jobs.jobs_file import read_file
 from scorebeat.db.connect.engine import data_connection
 from scorebeat.examples.complaints import data, setup, table, train
 from scorebeat.models.artifact import Artifact
@@ -47,7 +47,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--processes", type=int, default=1, help="that score, on a core each, in both measurements")
     chosen = options.parse_args()
-    (job,) = read_jobs(setup.JOBS)
+    (job,) = read_file(setup.JOBS).jobs
     job = job.model_copy(update={"schedule": None})
     with system(lambda p, folder: _prepare(p, folder, job, chosen.rows), chosen.processes) as b:
         wait_for_workers(b)

@@ -56,11 +56,6 @@ def read_files(path: Path) -> list[JobsFile]:
     return files
 
 
-def read_jobs(path: Path) -> list[Job]:
-    """The jobs of the file, in its order; none if it is empty. Raises JobsFileError with all mistakes."""
-    return list(read_file(path).jobs)
-
-
 def read_file(path: Path) -> JobsFile:
     """The file with its owner. Raises JobsFileError with all mistakes."""
     text = read_text(path, JobsFileError, "write one, or name another by `apply --file` or the variable SCOREBEAT_JOBS")
