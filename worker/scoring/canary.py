@@ -43,12 +43,12 @@ MOST_DIFFERING = 0.5
 
 
 class CanaryFailed(ScorebeatError):
-    """The look at the job found something wrong; the message has what."""
+    """The rows of the job show that something is wrong; the message has what."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a canary found."""
+class Findings:
+    """What a canary that passed found."""
 
     model: str
     rows: int
@@ -56,31 +56,31 @@ class Seen:
     differing: int
 
 
-def look(canary_id: int, runtime: Runtime) -> bool | None:
-    """Look at the canary's job; whether all is well, or None if there was nothing to do. What is found is stored."""
+def run_canary(canary_id: int, runtime: Runtime) -> bool | None:
+    """Whether all is well with the canary's job, or None if there was nothing to do. What is found is stored."""
     with runtime.engine.begin() as connection:
         canary = canaries.take(connection, canary_id, runtime.name)
     if canary is None:
         return None
-    failure, found = None, {}
+    failure, stored = None, {}
     try:
-        seen = _look(canary, runtime)
+        found = _score_sample(canary, runtime)
     except Exception as error:  # noqa: BLE001 -- whatever it is, a run would meet it too
         failure = describe(error)
     else:
-        found = vars(seen)
+        stored = vars(found)
         emit(
             "canary.passed",
             job=canary.job,
             canary=canary_id,
             worker=runtime.name,
-            model=seen.model,
-            rows=seen.rows,
-            compared=seen.compared,
-            differing=seen.differing,
+            model=found.model,
+            rows=found.rows,
+            compared=found.compared,
+            differing=found.differing,
         )
     with runtime.engine.begin() as connection:
-        canaries.finish(connection, canary_id, failure, **found)
+        canaries.finish(connection, canary_id, failure, **stored)
     return failure is None
 
 
@@ -94,7 +94,7 @@ class _Chosen:
     """Keys of stored predictions; empty if there are none."""
 
 
-def _look(canary: Canary, runtime: Runtime) -> Seen:
+def _score_sample(canary: Canary, runtime: Runtime) -> Findings:
     """Raises CanaryFailed, and whatever the query or the model raises."""
     with planning_cursor.reading(runtime.engine) as connection:
         locks.wait_at_most(connection, locks.IN_A_WORKER)
@@ -137,7 +137,7 @@ def _look(canary: Canary, runtime: Runtime) -> Seen:
             f"{differing[0]}: another version of a library, another device, or the inputs of these rows have changed. "
             "With golden rows of the model, or changed_at of the job, the canary can tell which"
         )
-    return Seen(str(version), scored.predictions.num_rows, compared, len(differing))
+    return Findings(str(version), scored.predictions.num_rows, compared, len(differing))
 
 
 def _fetch(chosen: _Chosen, runtime: Runtime) -> Fetched:
