@@ -64,6 +64,6 @@ def _is_allowed(connection: Any, *words: str) -> bool:
     connection.send_command(*words)
     try:
         connection.read_response(push_request=True)
-    except ResponseError as error:  # of EXEC, a refusal is another error, with the same words
+    except ResponseError as error:  # of EXEC, a refusal is another error, with the same message
         return not (isinstance(error, NoPermissionError) or "NOPERM" in str(error))
     return True

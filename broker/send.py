@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from scorebeat.broker.app import queue
 from scorebeat.core.errors import ServiceDown, one_line
 from scorebeat.core.events import emit
-from scorebeat.core.queues import CANARY, ROUTES, SCORE
+from scorebeat.core.queues import ROUTES, SCORE
 from scorebeat.core.urls import redact
 
 SOON = {"interval_start": 0.1, "interval_max": 0.1}
@@ -20,13 +20,16 @@ PATIENCE = {"socket_timeout": 5}
 """Seconds for each answer, including a TLS handshake, while a person waits; a worker's BRPOP needs longer."""
 
 
-def send(app: Celery, task: str, args: Sequence[int], expires: float | None = None) -> bool:
-    """Send one message of a task in `ROUTES`, void after `expires` seconds; False if the broker is away.
+def send(
+    app: Celery, task: str, args: Sequence[int], expires: float | None = None, queue_name: str | None = None
+) -> bool:
+    """Send one message of a task, void after `expires` seconds; False if the broker is away.
 
-    The ledger remembers, so it is sent again later.
+    It goes to the queue of that name, or else to the task's in `ROUTES`. The ledger remembers, so it is sent again
+    later.
     """
     try:
-        target = queue(ROUTES[task])
+        target = queue(queue_name if queue_name is not None else ROUTES[task])
         app.send_task(task, args=list(args), queue=target, retry=False, expires=expires)
     except OperationalError as error:
         emit("broker.away", task=task, reason=one_line(error))
@@ -46,16 +49,6 @@ def send_batches(app: Celery, queue_name: str, batch_ids: Sequence[int]) -> int:
     except OperationalError as error:
         emit("broker.away", queue=queue_name, unsent=len(batch_ids) - sent, reason=one_line(error))
     return sent
-
-
-def send_canary(app: Celery, queue_name: str, canary_id: int, expires: float) -> bool:
-    """Send a canary to the queue of its job, void after `expires` seconds; False if the broker is away."""
-    try:
-        app.send_task(CANARY, args=[canary_id], queue=queue(queue_name), retry=False, expires=expires)
-    except OperationalError as error:
-        emit("broker.away", task=CANARY, reason=one_line(error))
-        return False
-    return True
 
 
 def waiting(app: Celery, queue_name: str) -> int:

@@ -19,7 +19,6 @@ from scorebeat.core.jobs.schedule import Schedule
 from scorebeat.core.queues import CONTROL, CONTROL_QUEUE, TICK
 from scorebeat.core.settings import load_settings
 from scorebeat.db.ledger import jobs
-from scorebeat.db.ledger.jobs import JobRow
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.apply import apply_files
 
@@ -68,7 +67,12 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         super().__init__(*args, **options)
 
     def setup_schedule(self) -> None:
-        self._apply_jobs()
+        path = self._producer.settings.jobs
+        if path.exists():
+            try:
+                apply_files(self._producer, read_files(path), "beat")
+            except (ScorebeatError, DBAPIError) as error:  # a file that cannot be used changes nothing
+                emit("jobs.not_applied", level=logging.ERROR, file=str(path), reason=str(error))
         # without `expires`: a control worker whose clock is ahead of beat's would drop every tick as expired
         self._entries["control"] = self.Entry(
             name="control",
@@ -98,16 +102,6 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         super().close()
         self._producer.close()
 
-    def _apply_jobs(self) -> None:
-        """Apply jobs.toml at beat's start. A file that cannot be used changes nothing; the reason is logged."""
-        path = self._producer.settings.jobs
-        if not path.exists():
-            return
-        try:
-            apply_files(self._producer, read_files(path), "beat")
-        except (ScorebeatError, DBAPIError) as error:
-            emit("jobs.not_applied", level=logging.ERROR, file=str(path), reason=str(error))
-
     def _refresh(self) -> None:
         self._read_at = time.monotonic()
         try:
@@ -116,25 +110,21 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         except DBAPIError as error:
             emit("beat.database_away", reason=one_line(error.orig))
             return
-        entries = {row.job.name: self._entry(row) for row in rows}
-        self._entries = {
-            "control": self._entries["control"],
-            **{f"job {name}": entry for name, entry in entries.items()},
-        }
-
-    def _entry(self, row: JobRow) -> ScheduleEntry:
-        name = f"job {row.job.name}"
-        due = JobSchedule(str(row.job.schedule), row.job.timezone, app=self.app)
-        before = self._entries.get(name)
-        last = row.last_due_at
-        if before is not None and before.schedule == due:
-            last = max(last, before.last_run_at)
-        return self.Entry(
-            name=name,
-            task=TICK,
-            args=[row.job.name],
-            schedule=due,
-            last_run_at=last,
-            options={"queue": CONTROL_QUEUE, "expires": 3600},
-            app=self.app,
-        )
+        entries = {"control": self._entries["control"]}
+        for row in rows:
+            name = f"job {row.job.name}"
+            due = JobSchedule(str(row.job.schedule), row.job.timezone, app=self.app)
+            before = self._entries.get(name)
+            last = row.last_due_at
+            if before is not None and before.schedule == due:
+                last = max(last, before.last_run_at)
+            entries[name] = self.Entry(
+                name=name,
+                task=TICK,
+                args=[row.job.name],
+                schedule=due,
+                last_run_at=last,
+                options={"queue": CONTROL_QUEUE, "expires": 3600},
+                app=self.app,
+            )
+        self._entries = entries

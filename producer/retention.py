@@ -50,7 +50,7 @@ def preview(p: Producer, older_than: timedelta, *, even_most: bool = False, job:
         cutoff = database_clock.now(connection) - older_than
         rule = _Rule(cutoff, even_most, deletes=False, age=older_than)
         if job is not None:
-            _of_job(p, jobs.get(connection, job).job, rule, done)
+            _prune_job(p, jobs.get(connection, job).job, rule, done)
             return done
         for kind in retention.KINDS:
             done.counts[kind.name] = retention.count(connection, kind, cutoff)
@@ -59,7 +59,7 @@ def preview(p: Producer, older_than: timedelta, *, even_most: bool = False, job:
         done.counts[REPLACED] = sum(history.count(connection, s, cutoff) for s in history.with_history(connection))
         listed = jobs.listing(connection)
     for row in listed:
-        _of_job(p, row.job, rule, done)
+        _prune_job(p, row.job, rule, done)
     return done
 
 
@@ -75,9 +75,9 @@ def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False,
             cutoff = database_clock.now(connection) - older_than
             listed = [jobs.get(connection, job)] if job is not None else jobs.listing(connection)
         if job is None:
-            _everything_else(p, cutoff, done)
+            _prune_by_age(p, cutoff, done)
         for row in listed:
-            _of_job(p, row.job, _Rule(cutoff, even_most, deletes=True, age=older_than), done)
+            _prune_job(p, row.job, _Rule(cutoff, even_most, deletes=True, age=older_than), done)
         with p.engine.begin() as connection:
             subject = "ledger" if job is None else f"job {job}"
             audit.record(connection, by, "ledger.pruned", subject, before=cutoff.isoformat(), **_counts(done))
@@ -91,7 +91,7 @@ def follow(p: Producer, job: Job, cutoff: datetime) -> Pruned:
     A role that only runs can do it, by a function of the ledger's owner.
     """
     done = Pruned()
-    _of_job(p, job, _Rule(cutoff, even_most=False, deletes=True, age=timedelta(seconds=1), follows=True), done)
+    _prune_job(p, job, _Rule(cutoff, even_most=False, deletes=True, age=timedelta(seconds=1), follows=True), done)
     return done
 
 
@@ -110,16 +110,28 @@ def _counts(done: Pruned) -> dict[str, int]:
     return {name.replace(" ", "_"): number for name, number in done.counts.items()}
 
 
-def _everything_else(p: Producer, cutoff: datetime, done: Pruned) -> None:
+def _prune_by_age(p: Producer, cutoff: datetime, done: Pruned) -> None:
     """What is old whatever the rows of a job are now."""
     for kind in retention.KINDS:
-        done.counts[kind.name] = _all(p, partial(retention.delete_piece, kind=kind, cutoff=cutoff))
-    _generations(p, cutoff, done)
-    _snapshots(p, cutoff, done)
-    _history(p, cutoff, done)
+        done.counts[kind.name] = _delete_all(p, partial(retention.delete_piece, kind=kind, cutoff=cutoff))
+    _drop_generations(p, cutoff, done)
+    with p.engine.connect() as connection:
+        snapshots = old_snapshots.unneeded(connection, cutoff)
+    done.counts[SNAPSHOTS] = 0
+    for table in snapshots:
+        with p.engine.begin() as connection:
+            dropped = old_snapshots.drop(connection, table, cutoff)
+        done.counts[SNAPSHOTS] += dropped
+        if not dropped:
+            done.notes.append(f"{table} was left alone: it is being read, or a run may need it now")
+    done.counts[REPLACED] = 0
+    with p.engine.connect() as connection:
+        sets = history.with_history(connection)
+    for one in sets:
+        done.counts[REPLACED] += _delete_all(p, partial(history.delete_piece, found=one, cutoff=cutoff))
 
 
-def _all(p: Producer, delete_piece: Callable[[Connection], int]) -> int:
+def _delete_all(p: Producer, delete_piece: Callable[[Connection], int]) -> int:
     """Delete piece by piece, each in a transaction of its own, until none is left. Returns how many rows."""
     total = 0
     while True:
@@ -130,13 +142,18 @@ def _all(p: Producer, delete_piece: Callable[[Connection], int]) -> int:
         total += gone
 
 
-def _generations(p: Producer, cutoff: datetime, done: Pruned) -> None:
+def _drop_generations(p: Producer, cutoff: datetime, done: Pruned) -> None:
     with p.engine.connect() as connection:
         old = retention.old_generations(connection, cutoff)
     done.counts[GENERATIONS] = 0
     for generation in old:
+        why = None
         try:
-            why = _drop(p, generation, cutoff)
+            with p.engine.begin() as connection:
+                if not retention.is_free(connection, generation, cutoff):
+                    why = "a run may need it now"
+                elif not set_drops.drop(connection, generation):
+                    why = "it is being read, or another object depends on it"
         except DBAPIError as error:
             why = one_line(error.orig)
         done.counts[GENERATIONS] += why is None
@@ -144,36 +161,7 @@ def _generations(p: Producer, cutoff: datetime, done: Pruned) -> None:
             done.notes.append(f"{generation.table} was left alone: {why}")
 
 
-def _snapshots(p: Producer, cutoff: datetime, done: Pruned) -> None:
-    with p.engine.connect() as connection:
-        old = old_snapshots.unneeded(connection, cutoff)
-    done.counts[SNAPSHOTS] = 0
-    for table in old:
-        with p.engine.begin() as connection:
-            dropped = old_snapshots.drop(connection, table, cutoff)
-        done.counts[SNAPSHOTS] += dropped
-        if not dropped:
-            done.notes.append(f"{table} was left alone: it is being read, or a run may need it now")
-
-
-def _history(p: Producer, cutoff: datetime, done: Pruned) -> None:
-    done.counts[REPLACED] = 0
-    with p.engine.connect() as connection:
-        found = history.with_history(connection)
-    for one in found:
-        done.counts[REPLACED] += _all(p, partial(history.delete_piece, found=one, cutoff=cutoff))
-
-
-def _drop(p: Producer, generation: PredictionSet, cutoff: datetime) -> str | None:
-    """Drop a generation. Returns why not, or None if it was dropped."""
-    with p.engine.begin() as connection:
-        if not retention.is_free(connection, generation, cutoff):
-            return "a run may need it now"
-        dropped = set_drops.drop(connection, generation)
-    return None if dropped else "it is being read, or another object depends on it"
-
-
-def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
+def _prune_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
     for name in (PREDICTIONS, QUARANTINED):
         done.counts.setdefault(name, 0)
     with p.engine.connect() as connection:
@@ -183,7 +171,7 @@ def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
         sets = retention.sets_of(connection, job.name)
     for target in sets:
         try:
-            _of_set(p, job, target, rule, done)
+            _prune_set(p, job, target, rule, done)
         except _JobChanged as error:
             done.notes.append(str(error))
             return
@@ -192,7 +180,7 @@ def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
             done.notes.append(f"{target.table} was left alone: the job's query cannot be compared with it: {why}")
 
 
-def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pruned) -> None:
+def _prune_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pruned) -> None:
     with planning_cursor.reading(p.engine) as reader:
         if parameter_values.differ_by_run(reader, job):
             done.notes.append(

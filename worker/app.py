@@ -64,8 +64,19 @@ def _read_prefix(settings: Settings) -> str:
 
 def _device_option(app: Celery) -> click.Option:
     def enter(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
-        if name is not None:
-            _enter_device(app, name)
+        """This worker scores on the device and, by default, serves only the device's queue."""
+        if name is None:
+            return None
+        try:
+            found = device.find(name)
+        except UsageError as error:
+            raise click.UsageError(str(error)) from None
+        found.enter()
+        changes: dict[str, Any] = {"task_queues": [queue(found.queue)], "task_default_queue": found.queue}
+        if found.is_gpu:
+            # a forked process cannot use CUDA if its parent ever did; a spawned process shares nothing with its parent
+            changes |= {"worker_pool_start_method": "spawn", "worker_concurrency": device.GPU_PROCESSES}
+        app.conf.update(changes)
         return name
 
     return click.Option(
@@ -75,17 +86,3 @@ def _device_option(app: Celery) -> click.Option:
         is_eager=True,  # the device sets the defaults of other options
         help="What to score on; its processes see no other GPU.",
     )
-
-
-def _enter_device(app: Celery, name: str) -> None:
-    """This worker scores on the device and, by default, serves only the device's queue."""
-    try:
-        found = device.find(name)
-    except UsageError as error:
-        raise click.UsageError(str(error)) from None
-    found.enter()
-    changes: dict[str, Any] = {"task_queues": [queue(found.queue)], "task_default_queue": found.queue}
-    if found.is_gpu:
-        # a forked process cannot use CUDA if its parent ever did; a spawned process shares nothing with its parent
-        changes |= {"worker_pool_start_method": "spawn", "worker_concurrency": device.GPU_PROCESSES}
-    app.conf.update(changes)

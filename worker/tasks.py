@@ -1,4 +1,4 @@
-"""The Celery tasks that score a batch or look at a job: thin, each calls one function."""
+"""The Celery tasks that score a batch or a sample of a job: thin, each calls one function."""
 
 from functools import cache
 
@@ -9,7 +9,7 @@ from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import ModelError
 from scorebeat.core.queues import CANARY, SCORE
 from scorebeat.core.settings import load_settings
-from scorebeat.worker.scoring.canary import look
+from scorebeat.worker.scoring.canary import run_canary
 from scorebeat.worker.scoring.recover import readable_errors
 from scorebeat.worker.scoring.runtime import Runtime
 from scorebeat.worker.scoring.score import score_batch
@@ -31,6 +31,6 @@ def score(batch_id: int) -> str:
 
 @shared_task(name=CANARY)
 def canary(canary_id: int) -> bool | None:
-    """Look at a job through this worker; the ledger has what was found."""
+    """Score a sample of a job by this worker; the ledger has what was found."""
     with readable_errors():
-        return look(canary_id, runtime())
+        return run_canary(canary_id, runtime())

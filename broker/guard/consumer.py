@@ -61,7 +61,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
         super().on_connection_error_after_connected(exc)
 
     def on_send_event_buffered(self) -> None:
-        """Send the event together with those of the next moments.
+        """Send the event together with those that follow soon.
 
         By the clock, not a flag: the hub forgets its timers when a connection breaks.
         """

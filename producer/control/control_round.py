@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from scorebeat.broker.app import CONTROL_EVERY
 from scorebeat.broker.send import send
@@ -49,13 +50,14 @@ def run_once(p: Producer) -> Round:
     )
     _run_part("overdue", note_overdue, p)
     _run_part("late_expected", note_late_expected, p)
-    _run_part("notify", _notify, p)
+    # other tasks do what takes long: a slow receiver, or a key of a large table, must not delay dispatch
+    _run_part("notify", partial(_send_if_due, notify.note_ends, NOTIFY), p)
     _run_part("snapshots", snapshots.drop_unneeded, p)
-    _run_part("keys", _keys, p)
+    _run_part("keys", partial(_send_if_due, keys_are_due, KEYS), p)
     _run_part("profiles", profiles.merge_all, p)
     _run_part("canaries", canaries.run_once, p)
-    _run_part("follow_deletes", _follow_deletes, p)
-    _run_part("quality", _quality, p)
+    _run_part("follow_deletes", partial(_send_if_due, follow_deletes.is_due, FOLLOW), p)
+    _run_part("quality", partial(_send_if_due, quality.is_due, QUALITY), p)
     return done
 
 
@@ -80,27 +82,9 @@ def _forget_workers(p: Producer) -> int:
         return workers.forget(connection)
 
 
-def _follow_deletes(p: Producer) -> int:
-    if not follow_deletes.is_due(p):
-        return 0
-    return send(p.app, FOLLOW, [], expires=2 * CONTROL_EVERY.total_seconds())
+def _send_if_due(is_due: Callable[[Producer], bool], task: str, p: Producer) -> int:
+    """Send a message of the task if it has work. The message expires when the next rounds send another.
 
-
-def _quality(p: Producer) -> int:
-    if not quality.is_due(p):
-        return 0
-    return send(p.app, QUALITY, [], expires=2 * CONTROL_EVERY.total_seconds())
-
-
-def _keys(p: Producer) -> int:
-    if not keys_are_due(p):
-        return 0
-    # a large table takes minutes; while a process builds a key, another one that is sent finds that and does nothing
-    return send(p.app, KEYS, [], expires=2 * CONTROL_EVERY.total_seconds())
-
-
-def _notify(p: Producer) -> int:
-    if not notify.note_ends(p):
-        return 0
-    # another task posts them: a slow receiver must not delay dispatch. It expires when the next rounds send another
-    return send(p.app, NOTIFY, [], expires=2 * CONTROL_EVERY.total_seconds())
+    While a process does the work, a task that is sent for the same finds that, and does nothing.
+    """
+    return send(p.app, task, [], expires=2 * CONTROL_EVERY.total_seconds()) if is_due(p) else 0

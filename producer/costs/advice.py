@@ -59,9 +59,10 @@ def advise(job: Job, device: str | None, times: Sequence[BatchTime], runs: Seque
         return Advice((), (), ("no run of late has scored rows without a fault, so there is nothing to learn from",))
     measured, recommended, unknown = [], [], []
     usual = _usual(runs)
+    typical_rows = median(batch.rows for batch in times)
     measured.append(
-        f"batches of late: {len(times)} on {device}, median {median(one.rows for one in times):,.0f} rows in "
-        f"{median(one.seconds for one in times):.3g} s; the model predicted in {share_of_predict(times):.0%} of "
+        f"batches of late: {len(times)} on {device}, median {typical_rows:,.0f} rows in "
+        f"{median(batch.seconds for batch in times):.3g} s; the model predicted in {share_of_predict(times):.0%} of "
         "that time"
     )
     measured.append(
@@ -80,7 +81,7 @@ def advise(job: Job, device: str | None, times: Sequence[BatchTime], runs: Seque
             f"{found.largest:,} rows"
         )
         size = better_size(job, found, usual)
-        if found.share_fixed(_typical(times)) > SMALL_SHARE:
+        if found.share_fixed(typical_rows) > SMALL_SHARE:
             fixed_seconds = found.fixed * len(times)
         if size is not None:
             recommended.append(
@@ -152,10 +153,6 @@ def _busy(run: RunTime) -> float:
 
 def _processes(count: int) -> str:
     return f"{count} process{'es' * (count != 1)}"
-
-
-def _typical(times: Sequence[BatchTime]) -> float:
-    return median(one.rows for one in times)
 
 
 def _rounded(rows: float) -> int:

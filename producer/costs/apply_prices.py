@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from scorebeat.core.errors import WouldRewritePast
-from scorebeat.core.prices.price_list import Price, PriceList, Used
+from scorebeat.core.prices.price_list import Price, PriceList
 from scorebeat.core.prices.prices_file import read_prices
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.records import audit, price_list
@@ -50,7 +50,18 @@ def apply(p: Producer, path: Path, by: str, *, rewrite: bool = False) -> Applied
             return Applied(wanted, is_new=False, rewritten=())
         changed = tuple(_rewritten(connection, present, wanted))
         if changed and not rewrite:
-            raise WouldRewritePast(f"{path}: {_refusal(changed, present, wanted)}")
+            first = changed[0]
+            before = f"{first.before.price:g} {present.currency} ([prices.{first.before.name}])"
+            after = "no price"
+            if first.after is not None:
+                after = f"{first.after.price:g} {wanted.currency} ([prices.{first.after.name}])"
+            days = sorted({one.day for one in changed})
+            raise WouldRewritePast(
+                f"{path}: would change what was reported of {len(days)} day{'s' * (len(days) != 1)} from {days[0]} to "
+                f"{days[-1]}, such as {first.job} on queue {first.queue}, {first.device}, on {first.day}: {before} "
+                f"before, {after} now. Nothing was stored. A price that changes is a block of its own with a later "
+                "`since`, above the old one; `--rewrite` changes the past, and is recorded"
+            )
         price_list.replace(connection, wanted)
         details = {"prices": [str(price) for price in wanted.prices], "currency": wanted.currency}
         audit.record(
@@ -65,29 +76,11 @@ def _rewritten(connection: Connection, present: PriceList, wanted: PriceList) ->
     found += [("idle workers", used) for one in usage.worker_time(connection) for used in one.alive]
     changed: dict[tuple[str, date, str, str], Rewritten] = {}
     for job, used in found:
-        before, after = _prices(present, used), _prices(wanted, used)
-        if before is not None and (after is None or _amount(before, present) != _amount(after, wanted)):
+        before = present.find(used.queue, used.device, used.day)
+        if before is None:
+            continue
+        after = wanted.find(used.queue, used.device, used.day)
+        if after is None or (after.price, wanted.currency) != (before.price, present.currency):
             at = job, used.day, used.queue, used.device
             changed[at] = Rewritten(*at, before, after)
     return list(changed.values())
-
-
-def _prices(prices: PriceList, used: Used) -> Price | None:
-    return prices.find(used.queue, used.device, used.day)
-
-
-def _amount(price: Price, prices: PriceList) -> tuple[float, str]:
-    return price.price, prices.currency
-
-
-def _refusal(changed: Sequence[Rewritten], present: PriceList, wanted: PriceList) -> str:
-    first = changed[0]
-    before = f"{first.before.price:g} {present.currency} ([prices.{first.before.name}])"
-    after = f"{first.after.price:g} {wanted.currency} ([prices.{first.after.name}])" if first.after else "no price"
-    days = sorted({one.day for one in changed})
-    return (
-        f"would change what was reported of {len(days)} day{'s' * (len(days) != 1)} from {days[0]} to {days[-1]}, such "
-        f"as {first.job} on queue {first.queue}, {first.device}, on {first.day}: {before} before, {after} now. Nothing "
-        "was stored. A price that changes is a block of its own with a later `since`, above the old one; `--rewrite` "
-        "changes the past, and is recorded"
-    )

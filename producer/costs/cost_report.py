@@ -11,7 +11,7 @@ from scorebeat.core.states import AttemptEnd
 from scorebeat.db.ledger import jobs
 from scorebeat.db.records import price_list
 from scorebeat.db.reports import usage
-from scorebeat.db.reports.usage import RunCount, Usage, WorkerTime
+from scorebeat.db.reports.usage import Usage, WorkerTime
 
 MILLION = 1_000_000
 REASONS = {
@@ -125,7 +125,13 @@ def report(connection: Connection, job: str | None = None, month: date | None = 
     for one in usage.by_day(connection, job=job, month=month):
         found.setdefault((one.job, one.used.day.replace(day=1)), []).append(one)
     months = [
-        _month(counted, found.get((counted.job, counted.month), []), prices)
+        JobMonth(
+            counted.job,
+            counted.month,
+            counted.runs,
+            counted.unmeasured,
+            cost_of(found.get((counted.job, counted.month), []), prices),
+        )
         for counted in usage.runs(connection, job=job, month=month)
     ]
     months.sort(key=lambda one: (-one.month.toordinal(), one.job))
@@ -152,6 +158,7 @@ def cost_of(used: Sequence[Usage], prices: PriceList) -> Cost:
     """The sums of these, priced."""
     whole = bill(prices, (one.used for one in used))
     kept = [one for one in used if one.end == AttemptEnd.COMMITTED]
+    ends = {one.end for one in used}
     return Cost(
         rows=sum(one.rows for one in kept),
         device_seconds=_seconds(used),
@@ -160,16 +167,11 @@ def cost_of(used: Sequence[Usage], prices: PriceList) -> Cost:
         planning_seconds=_seconds(one for one in used if one.end == AttemptEnd.PLANNED),
         cost=whole.cost,
         currency=prices.currency or None,
-        waste=tuple(_waste(kind, [one for one in used if one.end == kind], prices) for kind in _kinds(used)),
+        waste=tuple(_waste(kind, [one for one in used if one.end == kind], prices) for kind in REASONS if kind in ends),
         unpriced=tuple(sorted({f"{one.device} on queue {one.queue}" for one in whole.unpriced}))
         if prices.prices
         else (),
     )
-
-
-def _kinds(used: Iterable[Usage]) -> list[AttemptEnd]:
-    ends = {one.end for one in used}
-    return [kind for kind in REASONS if kind in ends]
 
 
 def _waste(kind: AttemptEnd, used: Sequence[Usage], prices: PriceList) -> Waste:
@@ -185,10 +187,6 @@ def _waste(kind: AttemptEnd, used: Sequence[Usage], prices: PriceList) -> Waste:
 
 def _seconds(used: Iterable[Usage]) -> float:
     return sum(one.used.device_seconds for one in used)
-
-
-def _month(counted: RunCount, used: Sequence[Usage], prices: PriceList) -> JobMonth:
-    return JobMonth(counted.job, counted.month, counted.runs, counted.unmeasured, cost_of(used, prices))
 
 
 def _idle(found: WorkerTime, prices: PriceList) -> Idle:

@@ -1,6 +1,6 @@
 """From where in its cursor a plan compares keys, and the watermark that it leaves for the next one.
 
-`db.source.open_transactions` says why a watermark is not the largest value that was seen.
+`db.source.selection.open_transactions` says why a watermark is not the largest value that was seen.
 """
 
 from dataclasses import dataclass

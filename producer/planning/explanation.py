@@ -15,9 +15,9 @@ from scorebeat.producer.planning import begin_at
 from scorebeat.producer.planning.begin_at import Beginning
 
 LONG_OPEN = timedelta(minutes=10)
-"""How long a transaction is open until it is said."""
+"""How long a transaction is open until it is reported."""
 MANY_WITHOUT_VALUE = 0.01
-"""Share of rows without a value in the cursor from which on it is said: each tick compares all of them."""
+"""Share of rows without a value in the cursor from which on it is reported: each tick compares all of them."""
 
 
 @dataclass(frozen=True)

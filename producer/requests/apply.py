@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -124,13 +123,24 @@ def difference(p: Producer, files: Sequence[JobsFile], options: ApplyOptions = N
         found = _examine(p, reader, files, options)
     wanted = [job for file in files for job in file.jobs]
     changed = [job for job in wanted if job.name in found.known and not found.is_same(job)]
+    differences: dict[str, list[str]] = {}
+    for job in changed:
+        before, now = (
+            each.model_dump(mode="json", exclude={"parameters"})
+            | {f"parameters.{name}": parameter for name, parameter in each.parameters.items()}
+            for each in (found.known[job.name].job, job)
+        )
+        keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        differences[job.name] = [
+            key if key in ("query", "truth") else f"{key} {before.get(key)} -> {now.get(key)}" for key in keys
+        ]
     return Applied(
         added=[job.name for job in wanted if job.name not in found.known],
         changed=[job.name for job in changed],
         removed=found.removed,
         same=[job.name for job in wanted if found.is_same(job)],
         notes=found.notes,
-        differences={job.name: _differences(found.known[job.name].job, job) for job in changed},
+        differences=differences,
         of_old_query=found.of_old_query,
     )
 
@@ -171,7 +181,12 @@ def check(connection: Connection, url: str, job: Job) -> Fit | str:
 def _examine(p: Producer, connection: Connection, files: Sequence[JobsFile], options: ApplyOptions) -> _Examined:
     known = {row.job.name: row for row in jobs.listing(connection)}
     _require_owned(known, files, options)
-    left = _left(known, files)
+    owners, named = {file.owner for file in files}, {job.name for file in files for job in file.jobs}
+    left = {  # jobs that these files own and do not name, with their owners
+        name: row.owner
+        for name, row in known.items()
+        if row.owner is not None and row.owner in owners and name not in named
+    }
     _require_jobs(known, files, left, options)
     found = _Examined(known, [], sorted(left) if options.prune else [], [], [])
     mistakes: list[str] = []
@@ -186,12 +201,21 @@ def _examine(p: Producer, connection: Connection, files: Sequence[JobsFile], opt
         else:
             found.notes.append(checked)
     if mistakes:
-        raise UsageError(_all(mistakes))
+        raise UsageError(_in_one_message(mistakes))
     _require_keys(p, [fitted for fitted in found.fits if not found.is_same(fitted.job)])
     if not options.force:
-        _require_kept(p, [job for file in files for job in file.jobs if not found.is_same(job)])
+        against = []
+        with planning_cursor.reading(p.engine) as reader:
+            for job in (job for file in files for job in file.jobs if not found.is_same(job)):
+                against += [f"jobs.{job.name} with {job.model}: {why}" for why in objections_to_job(reader, job)]
+        if against:
+            raise ApplyRefused(
+                f"readers would lose by it, so nothing was applied: {'; '.join(against)}. A version of the same model "
+                "is scored beforehand with `scorebeat enqueue JOB --model NAME/V`; another model in a job of another "
+                "name. `scorebeat apply --force` applies it nevertheless."
+            )
     _note_old_queries(connection, found)
-    found.notes.extend(_of_left(known, files, {} if options.prune else left))
+    found.notes.extend(_note_left(known, files, {} if options.prune else left))
     return found
 
 
@@ -212,14 +236,7 @@ def _require_owned(known: dict[str, JobRow], files: Sequence[JobsFile], options:
         )
 
 
-def _left(known: dict[str, JobRow], files: Sequence[JobsFile]) -> dict[str, str]:
-    """Jobs that these files own and do not name, with their owners."""
-    owners, named = {file.owner for file in files}, {job.name for file in files for job in file.jobs}
-    left = {name: row.owner for name, row in known.items() if row.owner is not None and name not in named}
-    return {name: owner for name, owner in left.items() if owner in owners}
-
-
-def _of_left(known: dict[str, JobRow], files: Sequence[JobsFile], left: dict[str, str]) -> list[str]:
+def _note_left(known: dict[str, JobRow], files: Sequence[JobsFile], left: dict[str, str]) -> list[str]:
     """Notes on jobs that go on although no file names them."""
     named = {job.name for file in files for job in file.jobs}
     notes = [
@@ -286,21 +303,7 @@ def _require_keys(p: Producer, changed: Sequence[Fit]) -> None:
                 fails = f"jobs.{fitted.job.name}.query fails in PostgreSQL: {one_line(getattr(error, 'orig', error))}"
                 mistakes.append(fails if isinstance(error, DBAPIError) else str(error))
     if mistakes:
-        raise UsageError(_all(mistakes))
-
-
-def _require_kept(p: Producer, changed: Sequence[Job]) -> None:
-    """Raises ApplyRefused if a job has a model or a pin by which its readers would lose."""
-    against = []
-    with planning_cursor.reading(p.engine) as reader:
-        for job in changed:
-            against += [f"jobs.{job.name} with {job.model}: {why}" for why in objections_to_job(reader, job)]
-    if against:
-        raise ApplyRefused(
-            f"readers would lose by it, so nothing was applied: {'; '.join(against)}. A version of the same model is "
-            "scored beforehand with `scorebeat enqueue JOB --model NAME/V`; another model in a job of another name. "
-            "`scorebeat apply --force` applies it nevertheless."
-        )
+        raise UsageError(_in_one_message(mistakes))
 
 
 def _note_old_queries(connection: Connection, found: _Examined) -> None:
@@ -322,18 +325,6 @@ def _note_old_queries(connection: Connection, found: _Examined) -> None:
             )
 
 
-def _differences(old: Job, new: Job) -> list[str]:
-    before, now = _flat(old), _flat(new)
-    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    return [key if key in ("query", "truth") else f"{key} {before.get(key)} -> {now.get(key)}" for key in keys]
-
-
-def _flat(job: Job) -> dict[str, Any]:
-    """The job's values; each parameter is a value of its own."""
-    parameters = {f"parameters.{name}": parameter for name, parameter in job.parameters.items()}
-    return {**job.model_dump(mode="json", exclude={"parameters"}), **parameters}
-
-
 def _applied(applied: jobs.AppliedJobs, found: _Examined, by: str) -> Applied:
     """The report. Logs what happened, so it is called when all is committed."""
     for tick in applied.missed:
@@ -344,7 +335,7 @@ def _applied(applied: jobs.AppliedJobs, found: _Examined, by: str) -> Applied:
     )
 
 
-def _all(mistakes: list[str]) -> str:
+def _in_one_message(mistakes: list[str]) -> str:
     if len(mistakes) == 1:
         return f"{mistakes[0].rstrip('.')}. Nothing was applied."
     return "\n  ".join([f"{len(mistakes)} jobs cannot be applied; nothing was:", *mistakes])

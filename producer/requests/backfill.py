@@ -57,35 +57,30 @@ def with_runs(p: Producer, wanted: Backfill) -> list[DueTime]:
     with reachable(p.url), p.engine.connect() as connection:
         job = jobs.get(connection, wanted.job).job
         version = _version(connection, job, wanted)
-        due = _due(connection, job, wanted)
+        if job.due is None:
+            raise UsageError(
+                f"job {job.name!r} has no schedule, which would define its due times. Nothing was enqueued; give "
+                f"it one in jobs.toml, or make one run with `scorebeat enqueue {job.name} --due-at TIME`"
+            )
+        if DUE_AT not in parameter_values.names(connection, job):
+            raise UsageError(
+                f"the query of job {job.name!r} does not use :{DUE_AT}, so the run of each due time would score the "
+                f"same rows. Nothing was enqueued; let the query select the rows of a due time, such as "
+                f"WHERE day = :{DUE_AT}::date, or score what is pending now with `scorebeat enqueue {job.name}`"
+            )
+        end = min(wanted.before, database_clock.now(connection))
+        due = job.due.between(wanted.first - timedelta(microseconds=1), end, MOST + 1)
+        if len(due) > MOST:
+            raise UsageError(
+                f"there are more than {MOST:,} due times in that time. Nothing was enqueued; choose a shorter one"
+            )
+        if not due:
+            raise UsageError(
+                f"job {job.name!r} had no due time from {wanted.first.isoformat(' ', 'seconds')} on and before "
+                f"{end.isoformat(' ', 'seconds')}. Nothing was enqueued"
+            )
         found = due_times.runs_between(connection, job, version, due[0], due[-1] + timedelta(microseconds=1))
     return [_due_time(at, [run for run in found if run.due_at == at]) for at in due]
-
-
-def _due(connection: Connection, job: Job, wanted: Backfill) -> list[datetime]:
-    if job.due is None:
-        raise UsageError(
-            f"job {job.name!r} has no schedule, which would define its due times. Nothing was enqueued; give "
-            f"it one in jobs.toml, or make one run with `scorebeat enqueue {job.name} --due-at TIME`"
-        )
-    if DUE_AT not in parameter_values.names(connection, job):
-        raise UsageError(
-            f"the query of job {job.name!r} does not use :{DUE_AT}, so the run of each due time would score the same "
-            f"rows. Nothing was enqueued; let the query select the rows of a due time, such as "
-            f"WHERE day = :{DUE_AT}::date, or score what is pending now with `scorebeat enqueue {job.name}`"
-        )
-    end = min(wanted.before, database_clock.now(connection))
-    due = job.due.between(wanted.first - timedelta(microseconds=1), end, MOST + 1)
-    if len(due) > MOST:
-        raise UsageError(
-            f"there are more than {MOST:,} due times in that time. Nothing was enqueued; choose a shorter one"
-        )
-    if not due:
-        raise UsageError(
-            f"job {job.name!r} had no due time from {_text(wanted.first)} on and before {_text(end)}. Nothing was "
-            "enqueued"
-        )
-    return due
 
 
 def _version(connection: Connection, job: Job, wanted: Backfill) -> Version:
@@ -127,7 +122,3 @@ def skipped(p: Producer, job: str, since: datetime) -> list[datetime]:
     """Due times that were skipped since `since`, because a run was open."""
     with reachable(p.url), p.engine.connect() as connection:
         return due_times.skipped_since(connection, job, since)
-
-
-def _text(at: datetime) -> str:
-    return at.isoformat(" ", "seconds")

@@ -13,7 +13,6 @@ from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, renames, runs
 from scorebeat.db.ledger.evidence import profiles, quality
 from scorebeat.db.predictions import prediction_sets, set_drops, views
-from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, retention, usage
 from scorebeat.db.schema import ownership
 from scorebeat.producer.context import Producer
@@ -88,8 +87,14 @@ def rename(p: Producer, old: str, new: str, by: str) -> Stake:
 
 def _stake(connection: Connection, name: str) -> Stake:
     job = jobs.get_any(connection, name)
-    _require_closed(connection, name)
-    sets: list[PredictionSet] = retention.sets_of(connection, name)
+    scoring = runs.open_of_job(connection, name)
+    if scoring:
+        which = ", ".join(map(str, scoring))
+        raise UsageError(
+            f"job {name} has an open run, {which}: wait for it, or stop it with `scorebeat cancel {scoring[0]}`. "
+            "Nothing was changed."
+        )
+    sets = retention.sets_of(connection, name)
     owners = {row.job.name: row.owner for row in jobs.listing(connection)}
     return Stake(
         job,
@@ -98,16 +103,6 @@ def _stake(connection: Connection, name: str) -> Stake:
         prediction_sets.count(connection, sets),
         owners.get(name),
     )
-
-
-def _require_closed(connection: Connection, name: str) -> None:
-    scoring = runs.open_of_job(connection, name)
-    if scoring:
-        which = ", ".join(map(str, scoring))
-        raise UsageError(
-            f"job {name} has an open run, {which}: wait for it, or stop it with `scorebeat cancel {scoring[0]}`. "
-            "Nothing was changed."
-        )
 
 
 def _require_name(connection: Connection, job: Job, new: str) -> None:

@@ -1,6 +1,5 @@
 """Compares a job's stored predictions with what really happened, by model version and week."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 
@@ -106,27 +105,22 @@ def _measure(p: Producer, job: Job) -> None:
     try:
         computed = _compute(p, job)
     except Exception as error:  # whatever it is, people who look at the job see that its figures are old
-        reason = _reason(job, error)
+        reason = one_line(database_errors.message(error))
+        is_of_database = database_errors.is_database_error(error)
+        if is_of_database:
+            advice = database_errors.advice(getattr(error, "orig", None) or error)
+            reason = f"jobs.{job.name}.truth cannot be read: {reason}{advice}"
         with p.engine.begin() as connection:
             now = database_clock.now(connection)
-            soon_or_later = now + SOON if database_errors.passes(error) else _night(job, now)
-            quality.end(connection, job.name, soon_or_later, reason)
+            again_at = now + SOON if database_errors.passes(error) else _night(job, now)
+            quality.end(connection, job.name, again_at, reason)
         emit("quality.failed", job=job.name, reason=reason)
-        if database_errors.is_database_error(error):
+        if is_of_database:
             raise ScorebeatError(reason) from None
         raise
     with p.engine.begin() as connection:
         quality.end(connection, job.name, _night(job, database_clock.now(connection)))
     emit("quality.computed", job=job.name, versions=computed[0], weeks=computed[1], rows=computed[2])
-
-
-def _reason(job: Job, error: Exception) -> str:
-    reason = one_line(database_errors.message(error))
-    if not database_errors.is_database_error(error):
-        return reason
-    return (
-        f"jobs.{job.name}.truth cannot be read: {reason}{database_errors.advice(getattr(error, 'orig', None) or error)}"
-    )
 
 
 def _night(job: Job, now: datetime) -> datetime:
@@ -139,16 +133,16 @@ def _compute(p: Producer, job: Job) -> tuple[int, int, int]:
     versions, wrong = _versions(p, job)
     weeks = rows = 0
     for version in versions:
-        of = version.joined.predictions
+        scored = version.joined.predictions
         wanted = {monday: week.rows for monday, week in version.weeks.items()}
         samples = version.joined.samples(p.url, wanted) if wanted else ()
         found = {monday: metrics.measure(version.target, version.compared_as, sample) for monday, sample in samples}
         with p.engine.begin() as connection:
-            made = {monday: (week.predictions, week.with_truth) for monday, week in version.others.items()}
-            quality.note_known(connection, job.name, of.model, of.model_version, made)
-            for monday, of_week in found.items():
+            others = {monday: (week.predictions, week.with_truth) for monday, week in version.others.items()}
+            quality.note_known(connection, job.name, scored.model, scored.model_version, others)
+            for monday, measured in found.items():
                 counts = asdict(version.weeks[monday])
-                quality.store(connection, job.name, of.model, of.model_version, monday, counts, of_week)
+                quality.store(connection, job.name, scored.model, scored.model_version, monday, counts, measured)
         weeks, rows = weeks + len(found), rows + sum(wanted[monday] for monday in found)
     if wrong:
         raise SignatureError("; ".join(wrong))
@@ -168,12 +162,12 @@ def _versions(p: Producer, job: Job) -> tuple[list[_Version], list[str]]:
                 f"jobs.{job.name}.truth returns no row; expected one for each key whose outcome is known by now"
             )
         now = database_clock.now(reader)
-        this_week, last = _monday(now, job), _monday(now + AHEAD, job)
-        for one in prediction_sets.shown_of_each_version(reader, job.name):
+        first_new, last = _monday(now, job) - timedelta(weeks=NEWEST_WEEKS - 1), _monday(now + AHEAD, job)
+        for shown in prediction_sets.shown_of_each_version(reader, job.name):
             try:
-                joined, target, compared_as = _joined(reader, job, found, one)
+                joined, target, compared_as = _joined(reader, job, found, shown)
             except (QueryError, SignatureError) as error:
-                wrong.append(f"{one.model}/{one.model_version}: {error}")
+                wrong.append(f"{shown.model}/{shown.model_version}: {error}")
                 continue
             weeks = joined.weeks(reader)
             to_come = [monday for monday, week in weeks.items() if monday > last and week.rows]
@@ -186,9 +180,12 @@ def _versions(p: Producer, job: Job) -> tuple[list[_Version], list[str]]:
             labels += sum(week.rows for week in weeks.values())
             null_labels += sum(week.null_labels for week in weeks.values())
             predictions += sum(week.predictions for week in weeks.values())
-            stored = quality.known_rows(reader, job.name, one.model, one.model_version)
-            is_new = _is_new(this_week, stored)
-            wanted = {monday: week for monday, week in weeks.items() if week.rows and is_new(monday, week)}
+            stored = quality.known_rows(reader, job.name, shown.model, shown.model_version)
+            wanted = {
+                monday: week
+                for monday, week in weeks.items()
+                if week.rows and (monday >= first_new or week.rows > stored.get(monday, 0))
+            }
             others = {monday: week for monday, week in weeks.items() if monday in stored and monday not in wanted}
             if wanted or others:
                 versions.append(_Version(joined, target, compared_as, wanted, others))
@@ -202,27 +199,21 @@ def _versions(p: Producer, job: Job) -> tuple[list[_Version], list[str]]:
     return versions, wrong
 
 
-def _joined(reader: Connection, job: Job, found: Truth, one: PredictionSet) -> tuple[Joined, Target, CompareAs]:
+def _joined(reader: Connection, job: Job, found: Truth, shown: PredictionSet) -> tuple[Joined, Target, CompareAs]:
     """The version's predictions as they are compared. Raises QueryError or SignatureError."""
-    outputs = Signature.from_json(model_versions.of_set(reader, one).signature).outputs
+    outputs = Signature.from_json(model_versions.of_set(reader, shown).signature).outputs
     target = metrics.target(outputs)
     try:
         compared_as = target.compared_as(found.label)
     except SignatureError as error:
         raise SignatureError(f"jobs.{job.name}.truth: {error}") from None
-    truth.require_same_key(reader, job, found, f"(SELECT * {views.rows(one)}) AS p")
+    truth.require_same_key(reader, job, found, f"(SELECT * {views.rows(shown)}) AS p")
     columns = [
         truth_rows.column("q", LABEL, found.label, compared_as),
         truth_rows.column("p", target.output, target.type, compared_as),
         *(truth_rows.column("p", name, pa.float64(), "float") for name in target.probabilities),
     ]
-    return Joined(found, one, job.timezone, columns), target, compared_as
-
-
-def _is_new(this_week: date, stored: dict[date, int]) -> Callable[[date, Week], bool]:
-    """Whether a week is computed: it is one of the newest, or has more rows than when it was stored."""
-    first = this_week - timedelta(weeks=NEWEST_WEEKS - 1)
-    return lambda monday, week: monday >= first or week.rows > stored.get(monday, 0)
+    return Joined(found, shown, job.timezone, columns), target, compared_as
 
 
 def _monday(now: datetime, job: Job) -> date:

@@ -14,10 +14,10 @@ from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, model_versions, runs
 from scorebeat.db.predictions import old_queries, prediction_sets, stored_changes
+from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.reports.forecasts import forecasts
 from scorebeat.db.source import source
 from scorebeat.db.source.selection import key_range, pending, planning_cursor
-from scorebeat.db.source.selection.open_transactions import OpenTransactions
 from scorebeat.db.source.selection.pending import PendingRows
 from scorebeat.db.source.selection.planning_cursor import KeyCursor
 from scorebeat.producer.context import Producer
@@ -70,7 +70,9 @@ def preview(p: Producer, name: str) -> Preview:
     Raises UnknownName, SignatureError, or QueryError: also for keys that are NULL or repeat.
     """
     with reachable(p.url):
-        opened = _open(p, name)
+        with p.engine.connect() as connection:
+            job = jobs.get(connection, name).job
+        opened = begin_at.read_open(p, job)
     with reachable(p.url), planning_cursor.reading(p.engine) as reader:
         job = jobs.get(reader, name).job
         version = model_versions.of_job(reader, job)
@@ -79,27 +81,37 @@ def preview(p: Producer, name: str) -> Preview:
         known = forecasts.evidence(reader, job)
         learned = advice.of_job(reader, name)
         open_run = runs.open_run(reader, name, version.name, version.version)
-        of_others = _from_other_queries(reader, fitted)
-        rows, anti_join = _pending(reader, fitted)
+        target = prediction_sets.shown(reader, job, version.version)
+        if job.rescore == "every-run":  # the run begins an empty set
+            target = None
+        of_others = old_queries.count(reader, target, job).other if target is not None else 0
+        rows, anti_join = _pending(reader, fitted, target)
         begun = begin_at.begin(reader, job, fitted.source, rows.set_id, empty=not anti_join)
         rows = replace(rows, since=begun.since if begun is not None else None)
         started = time.monotonic()
         found = explanation.explain(reader, job, fitted.source, begun, opened)
-        counts = _count(reader, rows, fitted, anti_join=anti_join)  # from here on the session has the user's settings
+        cursor = KeyCursor(reader, rows, anti_join=anti_join)  # from here on the session has the user's settings
+        batch_sizes = []
+        while (batch := cursor.skip(job.batch_rows)) is not None:
+            batch_sizes.append(batch[1])
         took = timedelta(seconds=time.monotonic() - started)
-        changes = _changes(reader, rows, anti_join=anti_join)
-        expected = forecast.of_new(known, name, job.queue, Rank.SCHEDULED, job.batch_rows, sum(counts))
-        is_known = expected.unknown is None and sum(counts) > 0
+        changed = without_value = gone_back = None
+        if rows.source.changes is not None:
+            changed = user_sql.rows(reader, rows.count_changed(rows.source.changes))[0][0] if anti_join else 0
+            odd = rows.count_odd(rows.source.changes, is_joined=anti_join)
+            without_value, gone_back = user_sql.rows(reader, odd)[0]
+        expected = forecast.of_new(known, name, job.queue, Rank.SCHEDULED, job.batch_rows, sum(batch_sizes))
+        is_known = expected.unknown is None and sum(batch_sizes) > 0
         return Preview(
             job=name,
             model=str(version),
-            rows=sum(counts),
-            batches=len(counts),
+            rows=sum(batch_sizes),
+            batches=len(batch_sizes),
             batch_rows=job.batch_rows,
             takes=_after(expected.likely, known) if is_known else None,
             takes_least=_after(expected.earliest, known) if is_known else None,
             takes_most=_after(expected.latest, known) if is_known else None,
-            no_forecast=expected.unknown if counts else None,
+            no_forecast=expected.unknown if batch_sizes else None,
             open_run=open_run,
             whole_for_each_batch=whole,
             from_other_queries=of_others,
@@ -107,7 +119,9 @@ def preview(p: Producer, name: str) -> Preview:
             cost=found.cost(took),
             advice=found.advice,
             recommended=learned.recommended,
-            **changes,
+            changed=changed,
+            without_value=without_value,
+            gone_back=gone_back,
         )
 
 
@@ -127,44 +141,10 @@ def require_good_keys(reader: Connection, fitted: Fit) -> str | None:
     return None if first is None else key_range.why_whole(reader, fitted.source, fitted.job, first)
 
 
-def _open(p: Producer, name: str) -> OpenTransactions | None:
-    with p.engine.connect() as connection:
-        job = jobs.get(connection, name).job
-    return begin_at.read_open(p, job)
-
-
-def _count(reader: Connection, rows: PendingRows, fitted: Fit, *, anti_join: bool) -> list[int]:
-    """The number of rows of each batch."""
-    cursor = KeyCursor(reader, rows, anti_join=anti_join)
-    counts = []
-    while (found := cursor.skip(fitted.job.batch_rows)) is not None:
-        counts.append(found[1])
-    return counts
-
-
-def _changes(reader: Connection, rows: PendingRows, *, anti_join: bool) -> dict[str, int]:
-    """The counts of `Preview` that a job with `changed_at` has."""
-    changes = rows.source.changes
-    if changes is None:
-        return {}
-    changed = user_sql.rows(reader, rows.count_changed(changes))[0][0] if anti_join else 0
-    without, back = user_sql.rows(reader, rows.count_odd(changes, is_joined=anti_join))[0]
-    return {"changed": changed, "without_value": without, "gone_back": back}
-
-
-def _from_other_queries(reader: Connection, fitted: Fit) -> int:
-    target = prediction_sets.shown(reader, fitted.job, fitted.version.version)
-    scores_all = target is None or fitted.job.rescore == "every-run"
-    return 0 if scores_all or target is None else old_queries.count(reader, target, fitted.job).other
-
-
-def _pending(reader: Connection, fitted: Fit) -> tuple[PendingRows, bool]:
-    """The pending rows, and whether some rows may be scored already."""
-    version = fitted.version
-    target = prediction_sets.shown(reader, fitted.job, version.version)
-    if target is None or fitted.job.rescore == "every-run":  # the run begins an empty set
-        return PendingRows(fitted.source, "", 0), False
-    if not stored_changes.stores_values(reader, fitted.source, target):  # the run's first step adds the column
+def _pending(reader: Connection, fitted: Fit, target: PredictionSet | None) -> tuple[PendingRows, bool]:
+    """The pending rows, and whether some rows may be scored already; without a `target` the run's set is empty."""
+    # if the table does not store the values of `changed_at` yet, the run's first step adds the column
+    if target is None or not stored_changes.stores_values(reader, fitted.source, target):
         return PendingRows(fitted.source, "", 0), False
     quarantined = pending.has_quarantine(reader, target.id)
     again = closed_runs.with_rows(reader, target.id)

@@ -28,7 +28,20 @@ def release(p: Producer, run_id: int, by: str, why: str = "") -> None:
     require_short("the reason", why, LONGEST_WHY)
     with reachable(p.url), p.engine.begin() as connection:
         run = _held(connection, run_id)
-        _require_newest(connection, run)
+        other = runs.open_run(connection, run.job.name, run.model, run.model_version)
+        if other is not None:
+            raise UsageError(
+                f"run {other} of job {run.job.name} is open. Nothing was changed; release run {run.id} when that has "
+                f"ended (`scorebeat watch {other}`), or stop it with `scorebeat cancel {other}`"
+            )
+        target = prediction_sets.get(connection, run.prediction_set_id)
+        seen = prediction_sets.shown(connection, run.job, run.model_version)
+        if run.makes_generation and seen is not None and seen.generation > target.generation:
+            raise UsageError(
+                f"readers see a newer run of job {run.job.name} by now, and older predictions would replace its own. "
+                f"Nothing was changed; `scorebeat discard {run.id}` drops this one"
+            )
+        set_drops.require_table(connection, target)
         runs.release(connection, run_id)
         audit.record(connection, by, "run.released", f"run {run_id}", why=why, held_for=run.reason)
         closed = close_run.settle(connection, run_id, p.settings.max_attempts)
@@ -64,21 +77,3 @@ def _held(connection: Connection, run_id: int) -> Run:
     if run.state is not RunState.HELD:
         raise UsageError(f"run {run_id} is {run.state}, and no gate holds it. Nothing was changed")
     return run
-
-
-def _require_newest(connection: Connection, run: Run) -> None:
-    """Raises UsageError if another run is in the way: a newer one that readers see, or an open one."""
-    other = runs.open_run(connection, run.job.name, run.model, run.model_version)
-    if other is not None:
-        raise UsageError(
-            f"run {other} of job {run.job.name} is open. Nothing was changed; release run {run.id} when that has ended "
-            f"(`scorebeat watch {other}`), or stop it with `scorebeat cancel {other}`"
-        )
-    target = prediction_sets.get(connection, run.prediction_set_id)
-    seen = prediction_sets.shown(connection, run.job, run.model_version)
-    if run.makes_generation and seen is not None and seen.generation > target.generation:
-        raise UsageError(
-            f"readers see a newer run of job {run.job.name} by now, and older predictions would replace its own. "
-            f"Nothing was changed; `scorebeat discard {run.id}` drops this one"
-        )
-    set_drops.require_table(connection, target)

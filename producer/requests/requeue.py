@@ -20,7 +20,6 @@ from scorebeat.db.ledger.failures import failure_groups, quarantine, requeued
 from scorebeat.db.ledger.failures.requeued import EVERYTHING, Part
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import generation_keys, prediction_sets, set_drops
-from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, counters
 from scorebeat.db.reports import status
 from scorebeat.db.source.selection import snapshot
@@ -60,14 +59,20 @@ def requeue(
     with reachable(p.url), p.engine.begin() as connection:
         run = runs.get(connection, run_id, lock=True)
         _require_can_go_on(connection, run)
-        _require_none_held(connection, run)
+        held = runs.held_before(connection, run.job, run.model, run.model_version)
+        if held is not None:
+            raise UsageError(
+                f"run {run.id} cannot go on while run {held} of job {run.job.name!r} is held by its gate. Nothing was "
+                f"changed; decide first: `scorebeat release {held}` shows it, `scorebeat discard {held}` drops it"
+            )
         _require_part(connection, run, part)
         error_text = error if group is None else failure_groups.words(connection, run_id, group)
         error_text = error_text and shortened(error_text)
         back = _put_back(connection, p, run, part)
         if back.batches and run.state in FINAL_RUN:
             closed_runs.free(connection, run.prediction_set_id)
-            _reopen(connection, run)
+            _require_no_other(connection, run)
+            runs.reopen(connection, run.id)
         details = {"batches": back.batches, "rows_from_quarantine": back.rows, "batch": batch_id, "error": error_text}
         audit.record(connection, by, "run.requeued", f"run {run_id}", **details)
     if back.batches:
@@ -119,26 +124,29 @@ def _put_back(connection: Connection, p: Producer, run: Run, part: Part) -> _Bac
     set_drops.require_table(connection, target)
     attempts = run.attempts(p.settings.max_attempts)
     if run.snapshot_rows is not None and not snapshot.is_there(connection, run.id):
-        return _leave_to_the_next_run(connection, run, part)
+        # what the run has in quarantine is pending for the next run, as the rows of its dead batches are
+        if comes_back_whole(run.state, run.job.on_failure):
+            return _Back(0, 0, for_the_next_run=True)
+        jobs.get_any(connection, run.job.name, lock=True)  # no run begins until these rows are pending
+        _require_no_other(connection, run)
+        taken = quarantine.take_back(connection, run.id, part)
+        watermarks.forget(connection, run.prediction_set_id)
+        counters.add(connection, counters.ROWS_TAKEN_BACK, run.id, taken.rows)
+        return _Back(0, taken.rows, for_the_next_run=True)
     if comes_back_whole(run.state, run.job.on_failure):
-        return _Back(_begin_again(connection, run, target, attempts), 0)
+        # the whole run is scored again, hidden until it has succeeded, whatever readers see by now
+        atomic_runs.undo(connection, run)
+        profiles.forget(connection, run.id)
+        atomic_runs.free(connection, run)
+        atomic_runs.hide_what_comes(connection, target)
+        atomic_runs.move_up(connection, run)
+        return _Back(atomic_runs.begin_again(connection, run, attempts, timedelta(0)), 0)
     count = requeued.requeue_dead(connection, run.id, attempts, part)
     count += requeued.requeue_stopped(connection, run.id, attempts, part)
     taken = quarantine.take_back(connection, run.id, part)
     counters.add(connection, counters.ROWS_TAKEN_BACK, run.id, taken.rows)
-    return _Back(count + taken.freed + _batches_of(connection, run, taken.homeless, attempts), taken.rows)
-
-
-def _leave_to_the_next_run(connection: Connection, run: Run, part: Part) -> _Back:
-    """The snapshot of the run was dropped: what it had in quarantine is pending, as its dead batches' rows are."""
-    if comes_back_whole(run.state, run.job.on_failure):
-        return _Back(0, 0, for_the_next_run=True)
-    jobs.get_any(connection, run.job.name, lock=True)  # no run begins until these rows are pending
-    _require_no_other(connection, run)
-    taken = quarantine.take_back(connection, run.id, part)
-    watermarks.forget(connection, run.prediction_set_id)
-    counters.add(connection, counters.ROWS_TAKEN_BACK, run.id, taken.rows)
-    return _Back(0, taken.rows, for_the_next_run=True)
+    count += taken.freed + _add_batches(connection, run, taken.homeless, attempts)
+    return _Back(count, taken.rows)
 
 
 def _require_part(connection: Connection, run: Run, part: Part) -> None:
@@ -182,18 +190,8 @@ def _require_can_go_on(connection: Connection, run: Run) -> None:
         raise UsageError(f"run {run.id} failed before all of it was planned, and nothing of it was kept; {score_them}")
 
 
-def _begin_again(connection: Connection, run: Run, target: PredictionSet, attempts: int) -> int:
-    """Score a failed run again as a whole, hidden until it has succeeded, whatever readers see by now."""
-    atomic_runs.undo(connection, run)
-    profiles.forget(connection, run.id)
-    atomic_runs.free(connection, run)
-    atomic_runs.hide_what_comes(connection, target)
-    atomic_runs.move_up(connection, run)
-    return atomic_runs.begin_again(connection, run, attempts, timedelta(0))
-
-
-def _batches_of(connection: Connection, run: Run, keys: list[Key], attempts: int) -> int:
-    """Put rows that are pending again into new batches, by their keys."""
+def _add_batches(connection: Connection, run: Run, keys: list[Key], attempts: int) -> int:
+    """Put rows that are pending again into new batches, by their keys; returns how many batches."""
     size = run.job.batch_rows
     number = requeued.next_number(connection, run.id)
     cut = [keys[i : i + size] for i in range(0, len(keys), size)]
@@ -211,26 +209,12 @@ def _batches_of(connection: Connection, run: Run, keys: list[Key], attempts: int
     return len(new)
 
 
-def _reopen(connection: Connection, run: Run) -> None:
-    _require_no_other(connection, run)
-    runs.reopen(connection, run.id)
-
-
 def _require_no_other(connection: Connection, run: Run) -> None:
     other = runs.open_run(connection, run.job.name, run.model, run.model_version)
     if other is not None:
         raise UsageError(
             f"run {run.id} cannot go on while run {other} of job {run.job.name!r} is open: that one takes its "
             "pending rows too. Nothing was changed."
-        )
-
-
-def _require_none_held(connection: Connection, run: Run) -> None:
-    held = runs.held_before(connection, run.job, run.model, run.model_version)
-    if held is not None:
-        raise UsageError(
-            f"run {run.id} cannot go on while run {held} of job {run.job.name!r} is held by its gate. Nothing was "
-            f"changed; decide first: `scorebeat release {held}` shows it, `scorebeat discard {held}` drops it"
         )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from scorebeat.core.errors import UsageError
 from scorebeat.core.identifiers import version_of
 from scorebeat.core.jobs.job import Job
@@ -15,6 +17,7 @@ from scorebeat.db.connect.sql import Key
 from scorebeat.db.ledger import jobs, model_versions
 from scorebeat.db.source import filters, source
 from scorebeat.db.source.selection import planning_cursor
+from scorebeat.db.source.source import Source
 from scorebeat.producer.context import Producer
 
 
@@ -54,8 +57,7 @@ def checked_version(
             if where is not None:
                 filters.require_filter(reader, p.url, found, where, f"{labels.prefix}where")
             if keys is not None:
-                _require_widths([column.name for column in found.keys], keys, labels)
-                _require_keys(filters.first_bad_key(reader, found, keys), keys, labels)
+                _require_keys(reader, found, keys, labels)
     return version
 
 
@@ -83,7 +85,8 @@ def time_of_job(p: Producer, job: str, name: str, text: str) -> datetime:
         raise UsageError(f"{name} {error}. Nothing was enqueued") from None
 
 
-def _require_widths(names: Sequence[str], keys: Sequence[Key], labels: Labels) -> None:
+def _require_keys(reader: Connection, found: Source, keys: Sequence[Key], labels: Labels) -> None:
+    names = [column.name for column in found.keys]
     for position, key in enumerate(keys):
         if len(key) != len(names):
             expected = f"{len(names)} ({', '.join(names)})"
@@ -92,9 +95,7 @@ def _require_widths(names: Sequence[str], keys: Sequence[Key], labels: Labels) -
             )
         if any("\0" in text for text in key):
             raise UsageError(f"{labels.key(position)} holds a NUL character. Nothing was enqueued")
-
-
-def _require_keys(bad: tuple[int, str] | None, keys: Sequence[Key], labels: Labels) -> None:
+    bad = filters.first_bad_key(reader, found, keys)
     if bad is not None:
         position, reason = bad
         raise UsageError(f"{labels.key(position)} {list(keys[position])} is not a key: {reason}. Nothing was enqueued")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from scorebeat.core.errors import ScorebeatError, UnknownName, UsageError, near
+from scorebeat.core.errors import UnknownName, UsageError, near
 from scorebeat.core.events import emit
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, renames, runs
@@ -16,6 +16,7 @@ from scorebeat.db.records import audit
 from scorebeat.db.schema import ownership
 from scorebeat.models.store import store
 from scorebeat.producer.context import Producer
+from scorebeat.producer.versions.drop import remove_files
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,20 @@ def drop(p: Producer, name: str, by: str) -> Model:
         versions.take_turns(connection, name)
         gone = _found(connection, name)
         require_unused(gone, name)
-        _require_unread(connection, gone)
+        tables = {prediction_set.table_name for prediction_set in gone.sets}
+        for job in sorted({prediction_set.job for prediction_set in gone.sets}):
+            shown = views.read_now(connection, job)
+            if shown is not None and shown.table_name in tables:
+                raise UsageError(
+                    f"predictions.{job} shows predictions of {shown.model}/{shown.model_version} to its readers, "
+                    f"though job {job} does not use the model any more: score its new model, or run `scorebeat jobs "
+                    f"drop {job}`. Nothing was dropped."
+                )
         set_drops.drop_all(connection, gone.sets)
         for version in gone.versions:
             versions.drop(connection, version, by)
     emit("model.dropped", model=name, predictions=gone.predictions, by=by)
-    return Model(gone.versions, gone.sets, gone.predictions, [], _remove_files(p, name, gone.versions))
+    return Model(gone.versions, gone.sets, gone.predictions, [], _remove_files(p, gone.versions))
 
 
 def rename(p: Producer, old: str, new: str, by: str) -> Model:
@@ -93,7 +102,7 @@ def rename(p: Producer, old: str, new: str, by: str) -> Model:
         renames.rename_model(connection, old, new, moved.sets)
         audit.record(connection, by, "model.renamed", f"model {new}", was=old)
     emit("model.renamed", model=new, was=old, by=by)
-    return Model(moved.versions, moved.sets, moved.predictions, moved.jobs, _remove_files(p, old, moved.versions))
+    return Model(moved.versions, moved.sets, moved.predictions, moved.jobs, _remove_files(p, moved.versions))
 
 
 def _require_free(connection: Connection, name: str) -> None:
@@ -119,25 +128,6 @@ def _found(connection: Connection, name: str) -> Model:
     return Model(found, sets, prediction_sets.count(connection, sets), users)
 
 
-def _require_unread(connection: Connection, found: Model) -> None:
-    """Raises UsageError if a view still shows the model's predictions, though its job has another or was removed."""
-    tables = {prediction_set.table_name for prediction_set in found.sets}
-    for job in sorted({prediction_set.job for prediction_set in found.sets}):
-        shown = views.read_now(connection, job)
-        if shown is not None and shown.table_name in tables:
-            raise UsageError(
-                f"predictions.{job} shows predictions of {shown.model}/{shown.model_version} to its readers, though "
-                f"job {job} does not use the model any more: score its new model, or run `scorebeat jobs drop {job}`. "
-                "Nothing was dropped."
-            )
-
-
-def _remove_files(p: Producer, name: str, gone: list[Version]) -> tuple[str, ...]:
-    artifacts, cache = p.settings.artifacts, p.settings.cache
-    notes = []
-    for version in gone:
-        try:
-            store.remove(artifacts, name, version.version, version.digest, cache=cache)
-        except ScorebeatError as error:
-            notes.append(f"the files of {name}/{version.version} are still in the store, and nobody uses them: {error}")
-    return tuple(notes)
+def _remove_files(p: Producer, gone: list[Version]) -> tuple[str, ...]:
+    notes = [remove_files(p, version) for version in gone]
+    return tuple(note for note in notes if note is not None)

@@ -53,10 +53,11 @@ def drop(p: Producer, name: str, version: int, by: str) -> Dropped:
         set_drops.drop_all(connection, sets)
         model_versions.drop(connection, found, by, tables=gone.tables, predictions=gone.predictions)
     emit("model.dropped", model=str(found), predictions=gone.predictions, by=by)
-    return Dropped(found, gone.tables, gone.predictions, _remove_files(p, found))
+    return Dropped(found, gone.tables, gone.predictions, remove_files(p, found))
 
 
-def _remove_files(p: Producer, gone: Version) -> str | None:
+def remove_files(p: Producer, gone: Version) -> str | None:
+    """Remove the files of a version that the ledger has no more. Returns why they are still in the store, or None."""
     artifacts, cache = p.settings.artifacts, p.settings.cache
     try:
         store.remove(artifacts, gone.name, gone.version, gone.digest, cache=cache)

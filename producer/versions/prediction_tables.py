@@ -72,15 +72,11 @@ def ensure(connection: Connection, fitted: Fit) -> PredictionSet:
     stored_keys.make_room(connection, fitted.source, made)
     stored_changes.make_room(connection, fitted.source, fitted.job, made)
     if not views.is_shown(connection, fitted.job.name, made):
-        _show_if_published(connection, fitted)
+        # read after the publishers' lock: else the view could go back to the version that was published before
+        model_versions.await_published(connection, fitted.version.name)
+        if model_versions.shown_of(connection, fitted.job) == fitted.version.version:
+            show(connection, fitted.job, fitted.version.version)
     return made
-
-
-def _show_if_published(connection: Connection, fitted: Fit) -> None:
-    """Read after the publishers' lock: else the view could go back to the version that was published before."""
-    model_versions.await_published(connection, fitted.version.name)
-    if model_versions.shown_of(connection, fitted.job) == fitted.version.version:
-        show(connection, fitted.job, fitted.version.version)
 
 
 def for_run(connection: Connection, job: Job, found: PredictionSet) -> PredictionSet:

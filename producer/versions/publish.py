@@ -57,13 +57,17 @@ def add(
     Raises StoreError, ModelError or ServiceDown.
     """
     options = options if sample is None else replace(options, sample=sample)
+    artifacts, cache = p.settings.artifacts, p.settings.cache
     for tries_left in reversed(range(ADD_TRIES)):
-        artifact = _store(p, source, name, options)
+        with reachable(p.url), p.engine.connect() as connection:
+            ownership.require_owner(connection, "add a model")
+            recorded = model_versions.recorded(connection, name)
+        artifact = store.add(artifacts, source, name, options, recorded=recorded, cache=cache)
         try:
             return _record(p, artifact, by)
         except VersionTaken:
             if artifact.is_new:
-                store.remove(p.settings.artifacts, name, artifact.version, artifact.digest, cache=p.settings.cache)
+                store.remove(artifacts, name, artifact.version, artifact.digest, cache=cache)
             if not tries_left:
                 raise
     raise AssertionError("the last try returned or raised")
@@ -77,14 +81,6 @@ def evidence(connection: Connection) -> dict[str, Evidence]:
         if version not in found or seen.is_of_supplied_rows or not found[version].is_of_supplied_rows:
             found[version] = seen
     return found
-
-
-def _store(p: Producer, source: str | Path, name: str, options: AddOptions) -> Artifact:
-    with reachable(p.url), p.engine.connect() as connection:
-        ownership.require_owner(connection, "add a model")
-        recorded = model_versions.recorded(connection, name)
-    artifacts, cache = p.settings.artifacts, p.settings.cache
-    return store.add(artifacts, source, name, options, recorded=recorded, cache=cache)
 
 
 def _record(p: Producer, artifact: Artifact, by: str) -> Added:

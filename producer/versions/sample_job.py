@@ -32,13 +32,11 @@ class SampleJob:
     def read(self, signature: Signature) -> Sampled:
         """See `Sample.read`. Raises UnknownName, QueryError, SignatureError, or UsageError if there are no rows."""
         if signature not in self._read:
-            self._read[signature] = self._fetch(signature)
+            with reachable(self.p.url), planning_cursor.reading(self.p.engine) as reader:
+                job = jobs.get(reader, self.job).job
+            option, name = f"--sample-job {self.job}", f"job {self.job}"
+            self._read[signature] = _first_rows(self.p, job, self.most, signature, option, name)
         return self._read[signature]
-
-    def _fetch(self, signature: Signature) -> Sampled:
-        with reachable(self.p.url), planning_cursor.reading(self.p.engine) as reader:
-            job = jobs.get(reader, self.job).job
-        return _first_rows(self.p, job, self.most, signature, f"--sample-job {self.job}", f"job {self.job}")
 
 
 @dataclass(frozen=True)

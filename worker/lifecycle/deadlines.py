@@ -55,11 +55,11 @@ class Deadlines:
         """The model of this process is done."""
         _RECORD.pack_into(self._memory, _part(self.pid), 0, 0.0, 0.0)
 
-    def leave(self, word: str) -> None:
+    def leave(self, message: str) -> None:
         """The last message of this process to its parent, which needs no descriptor."""
-        at, text = _part(self.pid), word.encode()[: _PART - _STACKS]
-        self._memory[at + _STACKS : at + _PART] = text.ljust(_PART - _STACKS, b"\0")
-        _RECORD.pack_into(self._memory, at, self.pid, math.inf, math.inf)
+        start, text = _part(self.pid), message.encode()[: _PART - _STACKS]
+        self._memory[start + _STACKS : start + _PART] = text.ljust(_PART - _STACKS, b"\0")
+        _RECORD.pack_into(self._memory, start, self.pid, math.inf, math.inf)
 
     def of(self, pid: int) -> Deadline | None:
         """The deadline of a process of this worker, dead or alive; None if it was not in a model."""

@@ -89,9 +89,9 @@ def end_those_left(pids: Iterable[int]) -> None:
 
 
 def _is_child(pid: int) -> bool:
-    """Whether the process is one of this one's, and has not ended."""
+    """Whether the process is a child of this one, and has not ended."""
     try:
-        state_, parent = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[:2]
+        run_state, parent = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[:2]
     except (OSError, ValueError):
         return False
-    return state_ not in "ZX" and int(parent) == os.getpid()
+    return run_state not in "ZX" and int(parent) == os.getpid()

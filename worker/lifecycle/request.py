@@ -18,13 +18,13 @@ class ScoreRequest(Request):  # type: ignore[misc]  # Celery publishes no types
     """
 
     def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> None:
-        if isinstance(exc_info.exception, ExceptionWithTraceback):  # of a process that died: it has no words
+        if isinstance(exc_info.exception, ExceptionWithTraceback):  # of a process that died: it has no message
             exc_info.exception = exc_info.exception.exc
         with _as_lost(self.worker_pid):
             super().on_failure(exc_info, *args, **kwargs)
 
     def cancel(self, *args: Any, **kwargs: Any) -> None:
-        """The worker stops. Its own event of that is none that Flower knows."""
+        """The worker stops. Flower does not know Celery's own event of that."""
         super().cancel(*args, **kwargs)
         self.send_event("task-revoked", terminated=True, signum=None, expired=False)
 

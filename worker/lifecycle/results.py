@@ -1,4 +1,4 @@
-"""What a process tells its parent about a task that failed, small enough to be in the pipe whole or not at all.
+"""What a process reports to its parent of a task that failed, small enough to be in the pipe whole or not at all.
 
 Billiard adds every frame of the traceback to the result, which makes it larger than a pipe holds. The process then
 waits in the middle of its write for its parent to read, and the parent of a worker that drains does not read. If the
@@ -31,8 +31,8 @@ def _in_short(info: ExceptionInfo) -> tuple[Any, ...]:
         error = error.exc
     if len(pickle.dumps(error)) > ERROR_BYTES:
         kind = type(error)
-        words = _shortened(text(error), ERROR_BYTES // 2)
-        error = UnpickleableExceptionWrapper(kind.__module__, kind.__name__, (words,), words)
+        message = _shortened(text(error), ERROR_BYTES // 2)
+        error = UnpickleableExceptionWrapper(kind.__module__, kind.__name__, (message,), message)
     return _info, (info.type, error, _shortened(info.traceback, TRACEBACK_BYTES), info.internal)
 
 
@@ -42,10 +42,10 @@ def _info(kind: type[BaseException], error: BaseException, traceback: str, inter
     return info
 
 
-def _shortened(words: str, most: int) -> str:
+def _shortened(message: str, most: int) -> str:
     """At most so many bytes: the beginning, an ellipsis and the end, where a traceback has its error."""
-    content = words.encode(errors="surrogatepass")  # as pickle writes them
+    content = message.encode(errors="surrogatepass")  # as pickle writes it
     if len(content) <= most:
-        return words
+        return message
     begin, end = content[: most // 4], content[len(content) - most * 3 // 4 + 3 :]
     return f"{begin.decode(errors='ignore')}…{end.decode(errors='ignore')}"

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from sqlalchemy import Connection
 
 from scorebeat.core.errors import ScorebeatError, UsageError
 from scorebeat.core.events import emit
@@ -21,7 +20,6 @@ from scorebeat.db.ledger import jobs, model_versions
 from scorebeat.db.ledger.evidence import canaries
 from scorebeat.db.ledger.evidence.canaries import Canary
 from scorebeat.db.ledger.failures import quarantine
-from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.predictions import prediction_sets
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.source import source
@@ -45,12 +43,12 @@ MOST_DIFFERING = 0.5
 
 
 class CanaryFailed(ScorebeatError):
-    """The look at the job found something wrong; the message has what."""
+    """The rows of the job show that something is wrong; the message has what."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a canary found."""
+class Findings:
+    """What a canary that passed found."""
 
     model: str
     rows: int
@@ -58,38 +56,37 @@ class Seen:
     differing: int
 
 
-def look(canary_id: int, runtime: Runtime) -> bool | None:
-    """Look at the canary's job; whether all is well, or None if there was nothing to do. What is found is stored."""
+def run_canary(canary_id: int, runtime: Runtime) -> bool | None:
+    """Whether all is well with the canary's job, or None if there was nothing to do. What is found is stored."""
     with runtime.engine.begin() as connection:
         canary = canaries.take(connection, canary_id, runtime.name)
     if canary is None:
         return None
-    failure, found = None, {}
+    failure, stored = None, {}
     try:
-        seen = _look(canary, runtime)
+        found = _score_sample(canary, runtime)
     except Exception as error:  # noqa: BLE001 -- whatever it is, a run would meet it too
         failure = describe(error)
     else:
-        found = vars(seen)
+        stored = vars(found)
         emit(
             "canary.passed",
             job=canary.job,
             canary=canary_id,
             worker=runtime.name,
-            model=seen.model,
-            rows=seen.rows,
-            compared=seen.compared,
-            differing=seen.differing,
+            model=found.model,
+            rows=found.rows,
+            compared=found.compared,
+            differing=found.differing,
         )
     with runtime.engine.begin() as connection:
-        canaries.finish(connection, canary_id, failure, **found)
+        canaries.finish(connection, canary_id, failure, **stored)
     return failure is None
 
 
 @dataclass(frozen=True)
 class _Chosen:
     job: Job
-    version: Version
     source: Source
     binding: Binding
     target: PredictionSet | None
@@ -97,14 +94,22 @@ class _Chosen:
     """Keys of stored predictions; empty if there are none."""
 
 
-def _look(canary: Canary, runtime: Runtime) -> Seen:
+def _score_sample(canary: Canary, runtime: Runtime) -> Findings:
     """Raises CanaryFailed, and whatever the query or the model raises."""
     with planning_cursor.reading(runtime.engine) as connection:
         locks.wait_at_most(connection, locks.IN_A_WORKER)
-        chosen = _choose(connection, canary.job)
+        job = jobs.get(connection, canary.job).job
+        if job.canary is None:
+            raise UsageError(f"job {canary.job} has no canary any more")
+        version = model_versions.of_job(connection, job)
+        found = source.read_columns(connection, job, of_no_run(connection))
+        target = prediction_sets.shown(connection, job, version.version)
+        keys = [] if target is None else canaries.stored_keys(connection, target, found.keys, job.canary.rows)
+        binding = bind(Signature.from_json(version.signature), found.columns)
+        chosen = _Chosen(job, found, binding, target, keys)
     # it must be loaded anew: its files, its library or the device may have changed
-    runtime.forget_model(chosen.version)
-    model = runtime.model(chosen.version)
+    runtime.forget_model(version)
+    model = runtime.model(version)
     fetched = _fetch(chosen, runtime)
     if not fetched.rows.num_rows and chosen.keys:  # its rows are others by now, as those of the last 30 days
         fetched = _fetch(replace(chosen, keys=[]), runtime)
@@ -113,7 +118,7 @@ def _look(canary: Canary, runtime: Runtime) -> Seen:
     predict = partial(_predicted, chosen, model.predict)
     with within(runtime.settings.batch_time_limit):
         scored = predict_isolating_failures(predict, fetched.rows)
-    failed, allowed = len(scored.failed), chosen.job.error_threshold
+    failed, allowed = len(scored.failed), job.error_threshold
     if failed and 0 <= allowed < failed / fetched.rows.num_rows:
         raise CanaryFailed(
             f"the model fails for {failed} of {fetched.rows.num_rows} rows, such as "
@@ -121,24 +126,18 @@ def _look(canary: Canary, runtime: Runtime) -> Seen:
         )
     scored_keys = fetched.keys if scored.indices is None else fetched.keys.take(pa.array(scored.indices, pa.int64()))
     compared, differing = _compare(chosen, runtime, scored_keys, scored.predictions)
-    if compared and len(differing) / compared > MOST_DIFFERING and not _may_have_changed(chosen, runtime):
+    # with `changed_at` only rows that did not change were compared. Without it others may be, if the model has returned
+    # just now what its golden rows have, or if each run scores all rows because they change
+    may_be_others = chosen.source.changes is None and (
+        runtime.golden_rows.get(str(version), 0) > 0 or job.rescore == "every-run"
+    )
+    if compared and len(differing) / compared > MOST_DIFFERING and not may_be_others:
         raise CanaryFailed(
             f"{len(differing)} of {compared} predictions are not those that are stored, such as "
             f"{differing[0]}: another version of a library, another device, or the inputs of these rows have changed. "
             "With golden rows of the model, or changed_at of the job, the canary can tell which"
         )
-    return Seen(str(chosen.version), scored.predictions.num_rows, compared, len(differing))
-
-
-def _choose(connection: Connection, name: str) -> _Chosen:
-    job = jobs.get(connection, name).job
-    if job.canary is None:
-        raise UsageError(f"job {name} has no canary any more")
-    version = model_versions.of_job(connection, job)
-    found = source.read_columns(connection, job, of_no_run(connection))
-    target = prediction_sets.shown(connection, job, version.version)
-    keys = [] if target is None else canaries.stored_keys(connection, target, found.keys, job.canary.rows)
-    return _Chosen(job, version, found, bind(Signature.from_json(version.signature), found.columns), target, keys)
+    return Findings(str(version), scored.predictions.num_rows, compared, len(differing))
 
 
 def _fetch(chosen: _Chosen, runtime: Runtime) -> Fetched:
@@ -173,16 +172,6 @@ def _number(value: Any) -> Decimal | None:
     return None if value is None else Decimal(value)
 
 
-def _may_have_changed(chosen: _Chosen, runtime: Runtime) -> bool:
-    """Whether other predictions than the stored ones are those of other inputs.
-
-    The model has returned just now what its golden rows have, or each run scores all rows because they change.
-    """
-    if chosen.source.changes is not None:  # only rows that did not change were compared
-        return False
-    return runtime.golden_rows.get(str(chosen.version), 0) > 0 or chosen.job.rescore == "every-run"
-
-
 def _compare(
     chosen: _Chosen, runtime: Runtime, keys: pa.RecordBatch, predicted: pa.RecordBatch
 ) -> tuple[int, Sequence[Key]]:
@@ -201,17 +190,17 @@ def _compare(
         return 0, ()
     with runtime.engine.connect() as connection:
         stored = canaries.stored_outputs(connection, chosen.target, chosen.source.keys, wanted, names, changes)
-    places = [at for at, key in enumerate(wanted) if key in stored]
+    positions = [index for index, key in enumerate(wanted) if key in stored]
     if changes is not None:
-        now = [quarantine.row_id(keys, at).changed_at for at in range(len(wanted))]
-        places = [at for at in places if _number(stored[wanted[at]][0]) == _number(now[at])]
-    if not places:
+        now = [quarantine.row_id(keys, index).changed_at for index in range(len(wanted))]
+        positions = [index for index in positions if _number(stored[wanted[index]][0]) == _number(now[index])]
+    if not positions:
         return 0, ()
-    rows = [stored[wanted[index]][1:] for index in places]
+    rows = [stored[wanted[index]][1:] for index in positions]
     before = pa.RecordBatch.from_arrays(
         [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), predicted.schema, strict=True)],
         schema=predicted.schema,
     )
-    found = predicted.take(pa.array(np.array(places)))
+    found = predicted.take(pa.array(np.array(positions)))
     differing = likeness.difference(likeness.of_batch(found), likeness.of_batch(before), is_single=True).positions
-    return len(places), [wanted[places[at]] for at in differing]
+    return len(positions), [wanted[positions[index]] for index in differing]

@@ -31,7 +31,7 @@ class Profiler:
     profile: Profile | None = None
 
     def look_at(self, rows: pa.RecordBatch, scored: Scored) -> None:
-        """Add a sample of the rows that were scored. A profile that fails costs no prediction: it says so instead."""
+        """Add a sample of the rows that were scored. A profile that fails costs no prediction: it has the reason."""
         run = self.attempt.job.run
         if run.job.drift is None:
             return
@@ -39,9 +39,8 @@ class Profiler:
             self._fail(self.attempt.runtime.without_profile[run.id])
             return
         try:
-            chosen = _sample(
-                scored.predictions.num_rows, self._share(rows, scored.predictions.num_rows), self.attempt.claim.batch_id
-            )
+            count = scored.predictions.num_rows
+            chosen = _sample(count, self._share(rows, count), self.attempt.claim.batch_id)
             if not len(chosen):
                 return
             among = chosen if scored.indices is None else np.asarray(scored.indices)[chosen]

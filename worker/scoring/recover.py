@@ -70,7 +70,14 @@ def postpone(runtime: Runtime, claim: Claim, error: Exception, cpu: float) -> No
     _roll_back(runtime, error)
     pause = _doubled(FIRST_WAIT, LONGEST_WAIT, claim.attempt)
     try:
-        reason = _postpone(runtime, claim, error, pause, cpu)
+        with runtime.engine.begin() as connection:
+            reason = describe(error)
+            if database_errors.is_lock(error):
+                run = runs.get(connection, claim.run_id)
+                table = prediction_sets.get(connection, run.prediction_set_id).table_name
+                reason = locks.waits_for(connection, f"{run.job.query} {table}")
+                batches.hold_back(connection, claim.run_id, HELD_BACK)
+            batches.postpone(connection, claim, reason, pause, cpu)
     except DBAPIError as unreachable:
         emit("failure.not_recorded", batch=claim.batch_id, attempt=claim.attempt, reason=one_line(unreachable.orig))
         return
@@ -84,18 +91,6 @@ def postpone(runtime: Runtime, claim: Claim, error: Exception, cpu: float) -> No
         seconds=pause.total_seconds(),
         reason=reason,
     )
-
-
-def _postpone(runtime: Runtime, claim: Claim, error: Exception, pause: timedelta, cpu: float) -> str:
-    with runtime.engine.begin() as connection:
-        reason = describe(error)
-        if database_errors.is_lock(error):
-            run = runs.get(connection, claim.run_id)
-            table = prediction_sets.get(connection, run.prediction_set_id).table_name
-            reason = locks.waits_for(connection, f"{run.job.query} {table}")
-            batches.hold_back(connection, claim.run_id, HELD_BACK)
-        batches.postpone(connection, claim, reason, pause, cpu)
-    return reason
 
 
 def record_failure(runtime: Runtime, claim: Claim, error: Exception, cpu: float = 0.0) -> None:

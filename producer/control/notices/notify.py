@@ -55,17 +55,8 @@ def notify_once(p: Producer) -> int:
         taken = notices.take_due(connection, AT_ONCE)
     for notice in lost:
         _emit_failed(notice, notices.LOST, given_up=True)
-    errors = _post(p, taken)
-    for notice in taken:
-        with log_failure("notice", notice.id):
-            _settle(p, notice, errors[notice.id])
-    return list(errors.values()).count(None)
-
-
-def _post(p: Producer, taken: list[Notice]) -> dict[int, str | None]:
-    """For each notice None if it was delivered, else why not."""
     posts: dict[int, Post] = {}
-    errors: dict[int, str | None] = {}
+    errors: dict[int, str | None] = {}  # None for a notice that was delivered
     for notice in taken:
         if notice.url is None:
             errors[notice.id] = "the job has no address any more"
@@ -74,7 +65,11 @@ def _post(p: Producer, taken: list[Notice]) -> dict[int, str | None]:
             posts[notice.id] = _request(p, notice, notice.url)
         except Exception as error:  # noqa: BLE001 -- a notice that cannot be built must not stop the others
             errors[notice.id] = reason(error)
-    return errors | dict(zip(posts, post_all(list(posts.values()), TIMEOUT), strict=True))
+    errors |= dict(zip(posts, post_all(list(posts.values()), TIMEOUT), strict=True))
+    for notice in taken:
+        with log_failure("notice", notice.id):
+            _settle(p, notice, errors[notice.id])
+    return list(errors.values()).count(None)
 
 
 def _request(p: Producer, notice: Notice, url: str) -> Post:
@@ -91,7 +86,13 @@ def _request(p: Producer, notice: Notice, url: str) -> Post:
         run |= forecasts.forecast_fields(forecasts.of_runs(connection, [line])[line.id])
         if notice.event == LATE_EXPECTED:
             expected = late_expected.recorded(connection, line.id)
-            notes = [_will_be_late(expected), expected["reason"], *notes] if expected is not None else notes
+            if expected is not None:
+                end, needed = (
+                    datetime.fromisoformat(expected[name]).isoformat(" ", "minutes")
+                    for name in ("expected_end", "needed_at")
+                )
+                will_be_late = f"it is expected to end at {end}, and results are needed by {needed}"
+                notes = [will_be_late, expected["reason"], *notes]
         content = body(notice, run | {"notes": notes})
     headers = {
         "Content-Type": "application/json",
@@ -129,13 +130,6 @@ def in_words(notice: Notice, run: dict[str, Any]) -> str:
         will = f"job {run['job']} will be late: run {run['id']}, {run['state']}{reason}, {rows}"
         return "; ".join([will, *(note for note in run["notes"] if note not in reason)])
     return f"{run_is}{reason}" if notice.event in ("failed", "held") else f"{run_is}: {rows}{reason}"
-
-
-def _will_be_late(expected: dict[str, str]) -> str:
-    end, needed = (
-        datetime.fromisoformat(expected[name]).isoformat(" ", "minutes") for name in ("expected_end", "needed_at")
-    )
-    return f"it is expected to end at {end}, and results are needed by {needed}"
 
 
 def signature(key: bytes, content: bytes, at: int) -> str:

@@ -49,7 +49,14 @@ async def _post_all(posts: Sequence[Post], within: timedelta) -> list[str | None
         task.cancel()
     if late:
         await asyncio.wait(late, timeout=UNWINDING.total_seconds())
-    return [_outcome(task, within) for task in tasks]
+    outcomes: list[str | None] = []
+    for task in tasks:
+        if not task.done() or task.cancelled():
+            outcomes.append(f"no answer within {within.total_seconds():g} s")
+        else:
+            error = task.exception()
+            outcomes.append(reason(error) if error is not None else task.result())
+    return outcomes
 
 
 async def _post(post: Post, context: ssl.SSLContext) -> str | None:
@@ -59,13 +66,6 @@ async def _post(post: Post, context: ssl.SSLContext) -> str | None:
         client.stream("POST", post.url, content=post.content, headers=post.headers) as response,
     ):
         return None if response.is_success else f"the receiver answered {response.status_code}"
-
-
-def _outcome(task: asyncio.Task[str | None], within: timedelta) -> str | None:
-    if not task.done() or task.cancelled():
-        return f"no answer within {within.total_seconds():g} s"
-    error = task.exception()
-    return reason(error) if error is not None else task.result()
 
 
 def reason(error: BaseException) -> str:

@@ -1,7 +1,5 @@
 """Runs that will be late: reported once, while there is time to do something about it."""
 
-from sqlalchemy import Connection
-
 from scorebeat.core.events import emit
 from scorebeat.db.closing import late_expected
 from scorebeat.db.closing.late_expected import AVERTED
@@ -38,7 +36,12 @@ def note_late_expected(p: Producer) -> int:
                     reason = found.help(known, needed_at)
                     late_expected.note(connection, run_id, needed_at, found.likely, reason)
                     late.append((line, needed_at, found.likely, reason))
-            elif found.latest is not None and found.latest <= needed_at and _is_averted(connection, run_id):
+            elif (
+                found.latest is not None
+                and found.latest <= needed_at
+                and late_expected.is_recorded(connection, run_id)
+                and late_expected.take(connection, run_id, AVERTED)
+            ):
                 late_expected.note_averted(connection, run_id, found.likely)
                 averted.append((line, needed_at, found.likely))
     for line, needed_at, likely, reason in late:
@@ -46,7 +49,3 @@ def note_late_expected(p: Producer) -> int:
     for line, needed_at, likely in averted:
         emit("late.averted", run=line.id, job=line.job, needed_at=needed_at, expected_end=likely)
     return len(late)
-
-
-def _is_averted(connection: Connection, run_id: int) -> bool:
-    return late_expected.is_recorded(connection, run_id) and late_expected.take(connection, run_id, AVERTED)

@@ -81,16 +81,11 @@ def skip(connection: Connection, job: Job, due_at: datetime, why: str, reason: s
 
 
 def _failed_run(connection: Connection, job: Job, due_at: datetime | None, reason: str, *, again: bool) -> int:
-    version = _version(connection, job)
+    version = job.pinned_version or 0  # there is none to score
+    with suppress(UnknownName):
+        version = model_versions.of_job(connection, job).version
     found = prediction_sets.find(connection, job.name, job.model_name, version) if version else None
     wanted = Start(job, job.model_name, version, found.id if found is not None else None, BEAT, due_at)
     run_id = runs.start_failed(connection, wanted, reason, again=again)
     emit("run.failed", run=run_id, job=job.name, reason=reason)
     return run_id
-
-
-def _version(connection: Connection, job: Job) -> int:
-    """The version that the run would have scored; 0 if there is none."""
-    with suppress(UnknownName):
-        return model_versions.of_job(connection, job).version
-    return job.pinned_version or 0

@@ -48,8 +48,19 @@ def _open_if_due(p: Producer, name: str) -> int | None:
     """The run that was opened. It waits for no lock, because control moves all other runs too."""
     with p.engine.begin() as connection:
         locks.wait_at_most(connection, locks.IN_CONTROL)
-        job, due_at = _take(connection, name)
-        if due_at is None:
+        row = jobs.get(connection, name, lock=True)
+        now = database_clock.now(connection)
+        found = due.find(row.job, row.last_due_at, now + EARLY, now)
+        # of two beats' ticks the second finds the due time handled
+        if found is None or not jobs.mark_handled(connection, name, found.newest):
+            return None
+        job, due_at = row.job, found.newest
+        if row.paused_at is not None:
+            missed.skip(connection, job, due_at, PAUSED, f"paused by {row.paused_by}: {row.paused_reason}")
+            return None
+        if found.missed is not None:
+            missed.miss(connection, job, found.missed)
+        if not found.is_in_time:
             return None
         try:
             with connection.begin_nested():
@@ -63,21 +74,6 @@ def _open_if_due(p: Producer, name: str) -> int | None:
                 raise
             missed.fail(connection, job, due_at, error)
         return None
-
-
-def _take(connection: Connection, name: str) -> tuple[Job, datetime | None]:
-    """Mark what is due as handled, and record what was missed. The second of two beats finds it taken."""
-    row = jobs.get(connection, name, lock=True)
-    now = database_clock.now(connection)
-    found = due.find(row.job, row.last_due_at, now + EARLY, now)
-    if found is None or not jobs.mark_handled(connection, name, found.newest):
-        return row.job, None
-    if row.paused_at is not None:
-        missed.skip(connection, row.job, found.newest, PAUSED, f"paused by {row.paused_by}: {row.paused_reason}")
-        return row.job, None
-    if found.missed is not None:
-        missed.miss(connection, row.job, found.missed)
-    return row.job, found.newest if found.is_in_time else None
 
 
 def make_up(p: Producer) -> int:

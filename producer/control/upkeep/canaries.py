@@ -2,9 +2,10 @@
 
 from contextlib import suppress
 
-from scorebeat.broker.send import send_canary
+from scorebeat.broker.send import send
 from scorebeat.core.errors import UnknownName
 from scorebeat.core.events import emit
+from scorebeat.core.queues import CANARY
 from scorebeat.db.connect import database_clock
 from scorebeat.db.ledger import jobs
 from scorebeat.db.ledger.evidence import canaries
@@ -28,5 +29,5 @@ def run_once(p: Producer) -> int:
     for one, run_id in failed:
         emit("canary.failed", job=one.job, canary=one.id, worker=one.worker, run=run_id, reason=one.failure)
     for watched, canary_id in sent:
-        send_canary(p.app, watched.queue, canary_id, canaries.LASTS.total_seconds())
+        send(p.app, CANARY, [canary_id], expires=canaries.LASTS.total_seconds(), queue_name=watched.queue)
     return len(sent)

@@ -45,26 +45,17 @@ def _follow(p: Producer, run_id: int) -> int:
     removed = done.counts[retention.PREDICTIONS]
     quarantined = done.counts[retention.QUARANTINED]
     left = one_line("; ".join(done.notes)) or None
+    is_news = bool(removed or quarantined or left is not None)
     with p.engine.begin() as connection:
         if left is None:
             followed_runs.record(connection, run_id, removed)
-        if removed or quarantined or left is not None:
-            subject = f"job {job.name}"
-            audit.record(
-                connection,
-                BY,
-                "predictions.followed",
-                subject,
-                run=run_id,
-                predictions=removed,
-                quarantined=quarantined,
-                left=left,
-            )
-    if removed or quarantined or left is not None:
-        level = logging.INFO if left is None else logging.WARNING
+        if is_news:
+            details = {"run": run_id, "predictions": removed, "quarantined": quarantined, "left": left}
+            audit.record(connection, BY, "predictions.followed", f"job {job.name}", **details)
+    if is_news:
         emit(
             "predictions.followed",
-            level,
+            logging.INFO if left is None else logging.WARNING,
             run=run_id,
             job=job.name,
             removed=removed,

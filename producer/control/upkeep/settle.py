@@ -63,43 +63,36 @@ def _closed(p: Producer, run_id: int, close: Callable[[], Settled | BegunAgain |
     try:
         closed = close()
     except (DBAPIError, ScorebeatError) as error:
-        return _not_closed(p, run_id, error)
+        why = one_line(database_errors.message(error))
+        if isinstance(error, StoredTwice):
+            return _failed(p, run_id, why, next_step.by_another_run)
+        if isinstance(error, ViewBusy) or database_errors.is_transient(error):
+            emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
+            return None
+        return _failed(p, run_id, f"the run could not be closed: {why}. Nothing new is shown.", next_step.of)
     if closed is None:
         return None
     closed.log()
     return None if isinstance(closed, BegunAgain) else closed.state
 
 
-def _not_closed(p: Producer, run_id: int, error: DBAPIError | ScorebeatError) -> RunState | None:
-    why = one_line(database_errors.message(error))
-    if isinstance(error, StoredTwice):
-        return _failed(p, run_id, why, next_step.by_another_run)
-    if isinstance(error, ViewBusy) or database_errors.is_transient(error):
-        emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
-        return None
-    return _failed(p, run_id, f"the run could not be closed: {why}. Nothing new is shown.", next_step.of)
-
-
 def _failed(p: Producer, run_id: int, reason: str, command: Callable[[Run], str]) -> RunState | None:
-    recorded = _fail(p, run_id, reason, command)
-    if recorded is None:
-        return None
-    emit("run.failed", run=run_id, reason=recorded)
-    return RunState.FAILED
-
-
-def _fail(p: Producer, run_id: int, reason: str, command: Callable[[Run], str]) -> str | None:
     """Fail the run with all that belongs to it. If that is impossible, because its table is gone, set its state alone.
 
-    Returns the reason that is recorded, or None if the run was closed before.
+    None if the run was closed before.
     """
     try:
         with p.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)
-            return close_run.fail(connection, run_id, reason, command)
+            recorded = close_run.fail(connection, run_id, reason, command)
     except (DBAPIError, ScorebeatError) as error:
         if database_errors.is_transient(error):
             raise
         with p.engine.begin() as connection:
             recorded = next_step.after(runs.get(connection, run_id), reason, command)
-            return recorded if runs.fail(connection, run_id, recorded) else None
+            if not runs.fail(connection, run_id, recorded):
+                return None
+    if recorded is None:
+        return None
+    emit("run.failed", run=run_id, reason=recorded)
+    return RunState.FAILED

@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import NoDisk, ScorebeatError, one_line
@@ -41,7 +40,17 @@ def plan(p: Producer, run: Run, attempt: int) -> int:
         plan_lease.note_empty(connection, run.id, attempt, empty)
         snapshot.adopt(connection, run.id, attempt)
         runs.note_snapshot(connection, run.id, rows)
-        made = _cut(p, connection, run, rows)
+        size, attempts = run.job.batch_rows, run.attempts(p.settings.max_attempts)
+        stored = snapshot.source_of(connection, run.job, run.id)
+        new: list[NewBatch] = []
+        made = 0
+        for first in range(1, rows + 1, size):  # by row numbers, in key order
+            last = min(first + size - 1, rows)
+            made += 1
+            new.append(NewBatch(made, last - first + 1, snapshot.span(connection, stored, first, last)))
+            if len(new) == AT_ONCE or last == rows:
+                batches.add(connection, run.id, run.job.queue, attempts, new)
+                new = []
         plan_lease.finish(connection, run.id, attempt)
     emit("snapshot.made", run=run.id, job=run.job.name, rows=rows)
     dispatch(p, run.job.queue)
@@ -76,23 +85,6 @@ def _no_disk(p: Producer, run: Run, error: DBAPIError) -> NoDisk:
         f"{one_line(database_errors.message(error))}. Nothing of it was left behind. Free some space or let the query "
         "return less"
     )
-
-
-def _cut(p: Producer, connection: Connection, run: Run, rows: int) -> int:
-    """Store batches by row numbers, in key order; returns how many."""
-    size = run.job.batch_rows
-    attempts = run.attempts(p.settings.max_attempts)
-    stored = snapshot.source_of(connection, run.job, run.id)
-    new: list[NewBatch] = []
-    made = 0
-    for first in range(1, rows + 1, size):
-        last = min(first + size - 1, rows)
-        made += 1
-        new.append(NewBatch(made, last - first + 1, snapshot.span(connection, stored, first, last)))
-        if len(new) == AT_ONCE or last == rows:
-            batches.add(connection, run.id, run.job.queue, attempts, new)
-            new = []
-    return made
 
 
 def drop_unneeded(p: Producer) -> int:

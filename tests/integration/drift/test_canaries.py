@@ -10,7 +10,7 @@ from scorebeat.db.ledger.evidence import canaries
 from scorebeat.db.reports.forecasts import mornings
 from scorebeat.models.trial import golden
 from scorebeat.producer.control.upkeep import canaries as control
-from scorebeat.worker.scoring.canary import look
+from scorebeat.worker.scoring.canary import run_canary
 from tests.support import scrape
 from tests.support.poison_fixtures import Points, points
 
@@ -43,10 +43,10 @@ def test_a_canary_is_sent_when_nothing_else_ran_and_changes_no_prediction(points
     before = points.sql("SELECT id, value, batch_id FROM predictions.points_job__poison_v1 ORDER BY id")
     (canary,) = sent(points)
     assert sent(points) == [canary]
-    assert look(canary, points.runtime) is True
+    assert run_canary(canary, points.runtime) is True
     found = seen(points)
     assert (found.model, found.rows, found.compared, found.differing, found.failure) == ("poison/1", 50, 50, 0, None)
-    assert look(canary, points.runtime) is None
+    assert run_canary(canary, points.runtime) is None
     assert sent(points) == []
     assert points.sql("SELECT id, value, batch_id FROM predictions.points_job__poison_v1 ORDER BY id") == before
     assert len(points.sql("SELECT id FROM scorebeat.runs")) == 1
@@ -123,7 +123,7 @@ def test_rows_that_changed_since_they_were_scored_fail_no_canary(
     points.sql("UPDATE scorebeat.runs SET created_at = now() - interval '2 d', finished_at = now() - interval '2 d'")
     points.sql(change)
     (canary,) = sent(points)
-    assert (look(canary, points.runtime), seen(points).failure) == (passes, None if passes else ANY)
+    assert (run_canary(canary, points.runtime), seen(points).failure) == (passes, None if passes else ANY)
     if options == {"changed_at": "at"} and passes:
         assert 0 < (seen(points).compared or 0) < 60
         assert seen(points).differing == 0
@@ -143,7 +143,7 @@ def test_a_canary_fails_for_what_a_run_would_meet(points: Points, harm: str, exp
     prepared(points)
     points.sql(harm)
     (canary,) = sent(points)
-    assert look(canary, points.runtime) is False
+    assert run_canary(canary, points.runtime) is False
     assert expected in (seen(points).failure or "")
     control.run_once(points.producer)
     run = points.run(2)
@@ -159,7 +159,7 @@ def test_a_canary_that_no_worker_ends_is_a_failure(points: Points) -> None:
     points.sql("UPDATE scorebeat.canaries SET expires_at = now()")
     control.run_once(points.producer)
     assert seen(points).failure == "no worker of queue cpu took it in time"
-    assert look(canary, points.runtime) is None
+    assert run_canary(canary, points.runtime) is None
     assert points.run(2).state is RunState.FAILED
 
 
@@ -167,7 +167,7 @@ def test_rows_that_are_quarantined_for_good_do_not_fail_a_canary(points: Points)
     prepared(points, harm={"raise": [3]})
     points.sql("DELETE FROM predictions.points_job__poison_v1 WHERE id > 10")
     (canary,) = sent(points)
-    assert look(canary, points.runtime) is True
+    assert run_canary(canary, points.runtime) is True
     assert seen(points).rows == 9
 
 
@@ -176,5 +176,5 @@ def test_a_job_without_predictions_is_looked_at_by_its_first_rows(points: Points
     points.model({})
     points.job(canary={"every": "1d", "rows": 50})
     (canary,) = sent(points)
-    assert look(canary, points.runtime) is True
+    assert run_canary(canary, points.runtime) is True
     assert (seen(points).rows, seen(points).compared) == (50, 0)

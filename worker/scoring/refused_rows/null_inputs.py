@@ -1,6 +1,5 @@
 """Rows whose inputs lack a value: a job may quarantine them before its model gets them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,13 @@ def without_nulls(fetched: Fetched) -> tuple[Fetched, tuple[BadRow, ...]]:
     wrong = lacking.any(axis=0) if names else np.zeros(fetched.rows.num_rows, bool)
     if not wrong.any():
         return fetched, ()
-    bad = tuple(_bad(fetched.keys, i, np.array(names)[lacking[:, i]].tolist()) for i in np.flatnonzero(wrong).tolist())
+    bad = []
+    for index in np.flatnonzero(wrong).tolist():
+        columns = ", ".join(np.array(names)[lacking[:, index]].tolist())
+        reason = f'NULL or NaN in {columns}, which the job\'s null_inputs = "quarantine" quarantines'
+        bad.append(BadRow(quarantine.row_id(fetched.keys, index), "InputError", reason))
     whole = pa.array(~wrong)
-    return Fetched(fetched.keys.filter(whole), fetched.rows.filter(whole), fetched.more), bad
+    return Fetched(fetched.keys.filter(whole), fetched.rows.filter(whole), fetched.more), tuple(bad)
 
 
 def _lacking(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.bool_]]":
@@ -34,8 +37,3 @@ def _lacking(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     rows = rows.copy()
     rows[pc.list_parent_indices(column).filter(elements).to_numpy()] = True
     return rows
-
-
-def _bad(keys: pa.RecordBatch, index: int, names: Sequence[str]) -> BadRow:
-    reason = f'NULL or NaN in {", ".join(names)}, which the job\'s null_inputs = "quarantine" quarantines'
-    return BadRow(quarantine.row_id(keys, index), "InputError", reason)
