@@ -138,19 +138,16 @@ def load(artifact: Artifact, device: str = "cpu", engine: str = NATIVE, cache: P
         raise ModelError(f"model {artifact}: this version of Scorebeat reads no format {artifact.format!r}")
     with contained():
         model = format_named(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
-        if engine != NATIVE and cache is not None:
-            _use_engine(model, engine, cache, str(artifact))
+        if engine == NATIVE or cache is None:
+            return model
+        use = getattr(model, "use_engine", None)
+        try:
+            if use is None:
+                raise EngineUnavailable("this version of Scorebeat has no such engine for it")
+            use(engine, cache)
+        except EngineUnavailable as error:
+            emit("engine.unavailable", model=str(artifact), engine=engine, reason=one_line(error))
         return model
-
-
-def _use_engine(model: Model, engine: str, cache: Path, name: str) -> None:
-    use = getattr(model, "use_engine", None)
-    try:
-        if use is None:
-            raise EngineUnavailable("this version of Scorebeat has no such engine for it")
-        use(engine, cache)
-    except EngineUnavailable as error:
-        emit("engine.unavailable", model=name, engine=engine, reason=one_line(error))
 
 
 def copy_file(source: str, draft: Path, add_options: AddOptions) -> str:

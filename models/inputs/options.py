@@ -32,11 +32,35 @@ def named_inputs(declared: Sequence[str], default: pa.DataType) -> tuple[Input, 
 
     Raises StoreError naming what cannot be read, or a name that is used twice.
     """
-    inputs = tuple(_input(text, default) for text in declared)
+    inputs = []
+    for text in declared:
+        found = _WITH_TYPE.fullmatch(text.strip())
+        if found is None:
+            raise StoreError(
+                f"--inputs: {text!r} is neither a name nor a name with its type, such as review:string or "
+                "pixels:float32[784]"
+            )
+        length = found["length"]
+        if length == "0":
+            raise StoreError(f"--inputs: {text!r}: an array must have at least one element")
+        try:
+            named, dtype = _type(found["type"].strip()) if found["type"] else (default, "")
+        except ModelError as error:
+            raise StoreError(f"--inputs: {text!r}: {error}") from None
+        inputs.append(Input(found["name"].strip(), named, int(length) if length else None, Trained(dtype=dtype)))
     names = [i.name for i in inputs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise StoreError(f"--inputs names {', '.join(twice)} more than once")
-    return inputs
+    return tuple(inputs)
+
+
+def _type(name: str) -> tuple[pa.DataType, str]:
+    """A type by its name in a signature, or by pandas' name of a dtype; and that dtype, if it is one."""
+    if times := _TIMES.fullmatch(name):
+        return pa.timestamp("us", "UTC" if times["zone"] else None), re.sub(", *", ", ", name)
+    if name in _NULLABLE:
+        return _NULLABLE[name], name
+    return type_named(name), ""
 
 
 def match_names(declared: Sequence[str], own: Sequence[Input], file: str) -> Matched:
@@ -57,7 +81,7 @@ def match_names(declared: Sequence[str], own: Sequence[Input], file: str) -> Mat
         return Matched(tuple(typed.get(at, each) for at, each in enumerate(own)))
     is_in_part = len(wanted) != len(own) and sum(i.length or 1 for i in wanted) != len(own)
     if not positions and not is_in_part:
-        return _renamed(wanted, own, file)
+        return _match_by_position(wanted, own, file)
     names = ", ".join(i.name for i in own)
     called = ", ".join(i.name for i in wanted)
     unknown = ", ".join(repr(i.name) for at, i in enumerate(wanted) if at not in positions)
@@ -109,8 +133,8 @@ def _typed(wanted: Input, own: Input, file: str) -> Input:
     return Input(wanted.name, wanted.type, wanted.length, replace(trained, dtype=dtype))
 
 
-def _renamed(wanted: Sequence[Input], own: Sequence[Input], file: str) -> Matched:
-    """The inputs matched by position, because no names match."""
+def _match_by_position(wanted: Sequence[Input], own: Sequence[Input], file: str) -> Matched:
+    """The inputs of --inputs, none of which the file names, for the file's columns in their order."""
     if any(i.length for i in wanted):
         inputs = tuple(replace(i, type=own[0].type) if pa.types.is_null(i.type) else i for i in wanted)
     else:
@@ -124,32 +148,6 @@ def _renamed(wanted: Sequence[Input], own: Sequence[Input], file: str) -> Matche
         inputs,
         (f"none of the names of --inputs is one that {file} was fitted on, so they were taken by position: {pairs}",),
     )
-
-
-def _input(text: str, default: pa.DataType) -> Input:
-    found = _WITH_TYPE.fullmatch(text.strip())
-    if found is None:
-        raise StoreError(
-            f"--inputs: {text!r} is neither a name nor a name with its type, such as review:string or "
-            "pixels:float32[784]"
-        )
-    length = found["length"]
-    if length == "0":
-        raise StoreError(f"--inputs: {text!r}: an array must have at least one element")
-    try:
-        named, dtype = _type(found["type"].strip()) if found["type"] else (default, "")
-    except ModelError as error:
-        raise StoreError(f"--inputs: {text!r}: {error}") from None
-    return Input(found["name"].strip(), named, int(length) if length else None, Trained(dtype=dtype))
-
-
-def _type(name: str) -> tuple[pa.DataType, str]:
-    """A type by its name in a signature, or by pandas' name of a dtype; and that dtype, if it is one."""
-    if times := _TIMES.fullmatch(name):
-        return pa.timestamp("us", "UTC" if times["zone"] else None), re.sub(", *", ", ", name)
-    if name in _NULLABLE:
-        return _NULLABLE[name], name
-    return type_named(name), ""
 
 
 def classes_of(declared: Sequence[str], count: int, what: str) -> list[str]:

@@ -14,6 +14,7 @@ from scorebeat.models.inputs.matrix import Matrix
 from scorebeat.models.inputs.samples import Sampled
 
 _Change = Callable[[Any, Input], Any]
+_WIDER = {**WIDER, pa.string_view(): pa.string(), pa.date64(): pa.date32()}
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ class OwnRows:
         yield self
         if self.table is None:
             return
-        yield self._changed(_as_category_of_training)
+        yield self._changed(lambda column, i: _as_trained(column, i) if i.trained.dtype == "category" else column)
         yield self._changed(_none_for_missing)
         yield self._changed(_nan_for_missing)
         yield self._changed(_as_trained)
         if self.is_from_person:
             return
         yield self._changed(_as_declared)
-        yield self._changed(_category)
+        yield self._changed(lambda column, i: column.astype("category") if is_text(i.type) else column)
 
     def with_categories(self) -> "OwnRows":
         """The same rows with the categories of training, for a library that takes plain numbers for their codes."""
@@ -107,10 +108,6 @@ def frame_of(rows: pa.RecordBatch) -> Any:
     import pandas as pd  # noqa: F401, PLC0415 -- optional, and slow to import
 
     return pa.Table.from_batches([rows]).to_pandas()
-
-
-def _as_category_of_training(column: Any, wanted: Input) -> Any:
-    return _as_trained(column, wanted) if wanted.trained.dtype == "category" else column
 
 
 def _as_trained(column: Any, wanted: Input) -> Any:
@@ -147,10 +144,6 @@ def _as_declared(column: Any, wanted: Input) -> Any:
     return column.astype(wanted.type.to_pandas_dtype())
 
 
-def _category(column: Any, wanted: Input) -> Any:
-    return column.astype("category") if is_text(wanted.type) else column
-
-
 def plain_types(rows: pa.Table) -> pa.Table:
     """Columns in the types that a query returns: PostgreSQL has no int8, no unsigned numbers, no nanoseconds."""
     return pa.table([_plain(column) for column in rows.columns], names=rows.column_names)
@@ -165,10 +158,3 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_decimal(kind):
         return pc.cast(column, pa.float64())
     return column.cast(_WIDER[kind]) if kind in _WIDER else column
-
-
-_WIDER = {
-    **WIDER,
-    pa.string_view(): pa.string(),
-    pa.date64(): pa.date32(),
-}

@@ -73,8 +73,13 @@ def _csv(path: Path, most: int, signature: Signature) -> Sampled:
         table = _first(reader, reader.schema, most)
     arrays = [i.name for i in signature.inputs if i.name in wanted and i.is_array]
     for name in arrays:
-        position = table.column_names.index(name)
-        table = table.set_column(position, name, _json_arrays(table.column(name), name))
+        values = []
+        for at, text in enumerate(table.column(name).to_pylist()):
+            try:
+                values.append(None if text is None else read_json(text))
+            except ValueError:
+                raise UsageError(f"row {at + 1}: {name} is {text[:40]!r}, expected an array such as [1, 2.5]") from None
+        table = table.set_column(table.column_names.index(name), name, _json_column(name, values, None))
     times = [i for i in signature.inputs if i.name in wanted and pa.types.is_temporal(i.type)]
     texts = [i.name for i in signature.inputs if i.name in wanted and is_text(i.type)]
 
@@ -110,7 +115,17 @@ def _parquet(path: Path, most: int, signature: Signature) -> Sampled:
 
 def _json(path: Path, most: int, signature: Signature) -> Sampled:
     _require_utf8(path)
-    rows = _objects(path, most)
+    text = path.read_text("utf-8-sig")
+    try:  # a JSON array, or an object on each line
+        whole = read_json(text) if text.lstrip().startswith("[") else [*islice(_lines(text), most)]
+    except RepeatedKey as error:
+        raise UsageError(str(error)) from None
+    except ValueError as error:
+        raise UsageError(f"it is neither a JSON array of objects nor one object on each line: {error}") from None
+    rows: list[dict[str, Any]] = list(whole[:most])
+    if wrong := [at for at, row in enumerate(rows) if not isinstance(row, dict)]:
+        raise UsageError(f'row {wrong[0] + 1} is no object with the columns\' names, such as {{"age": 31}}')
+
     names = list(dict.fromkeys(name for row in rows for name in row))
     spread = _spread(signature, names)
     wanted = spread or _found(signature, names)
@@ -232,16 +247,6 @@ def _csv_type(wanted: Input) -> pa.DataType:
     return pa.string() if pa.types.is_integer(wanted.type) else wanted.type
 
 
-def _json_arrays(column: pa.ChunkedArray, name: str) -> pa.Array:
-    values = []
-    for at, text in enumerate(column.to_pylist()):
-        try:
-            values.append(None if text is None else read_json(text))
-        except ValueError:
-            raise UsageError(f"row {at + 1}: {name} is {text[:40]!r}, expected an array such as [1, 2.5]") from None
-    return _json_column(name, values, None)
-
-
 def _json_column(name: str, values: Sequence[Any], wanted: Input | None) -> pa.Array:
     """Values as Arrow sees them; dates and timestamps from their texts."""
     try:
@@ -253,20 +258,6 @@ def _json_column(name: str, values: Sequence[Any], wanted: Input | None) -> pa.A
     if pa.types.is_null(array.type):
         return array.cast(wanted.column_type if wanted is not None else pa.string())
     return array
-
-
-def _objects(path: Path, most: int) -> list[dict[str, Any]]:
-    """The objects of a JSON array, or of a file with one on each line."""
-    text = path.read_text("utf-8-sig")
-    try:
-        whole = read_json(text) if text.lstrip().startswith("[") else [*islice(_lines(text), most)]
-    except RepeatedKey as error:
-        raise UsageError(str(error)) from None
-    except ValueError as error:
-        raise UsageError(f"it is neither a JSON array of objects nor one object on each line: {error}") from None
-    if wrong := [at for at, row in enumerate(whole[:most]) if not isinstance(row, dict)]:
-        raise UsageError(f'row {wrong[0] + 1} is no object with the columns\' names, such as {{"age": 31}}')
-    return list(whole[:most])
 
 
 def _lines(text: str) -> Iterator[Any]:

@@ -26,7 +26,18 @@ def output_schema(fields: Sequence[tuple[str, pa.DataType]], names: Sequence[str
 
     Raises StoreError for too many or too few names, or for a name that no column can have.
     """
-    columns = _names([name for name, _ in fields], names, model)
+    own = [name for name, _ in fields]
+    if not names:
+        columns = own
+    elif len(names) == len(own):
+        columns = [*names]
+    elif own[0] == LABEL and len(names) == len(own) - 1:
+        columns = [LABEL, *names]
+    else:
+        raise StoreError(
+            f"{model} returns {len(own)} columns ({', '.join(own[:8])}), but --outputs has {len(names)} names "
+            f"({', '.join(names[:8])}): name all of them, or all but `{LABEL}`"
+        )
     types = [kind for _, kind in fields]
     twice = {name for name, count in Counter(columns).items() if count > 1}
     wrong = [f"{name!r} {reason}" for name in dict.fromkeys(columns) if (reason := _reason(name, twice))]
@@ -43,17 +54,6 @@ def output_schema(fields: Sequence[tuple[str, pa.DataType]], names: Sequence[str
             "list<float32>, or fewer columns"
         )
     return pa.schema([*zip(columns, types, strict=True)])
-
-
-def _names(own: list[str], names: Sequence[str], model: str) -> list[str]:
-    if not names or len(names) == len(own):
-        return list(names) or own
-    if own[0] == LABEL and len(names) == len(own) - 1:
-        return [LABEL, *names]
-    raise StoreError(
-        f"{model} returns {len(own)} columns ({', '.join(own[:8])}), but --outputs has {len(names)} names "
-        f"({', '.join(names[:8])}): name all of them, or all but `{LABEL}`"
-    )
 
 
 def _reason(name: str, twice: set[str]) -> str | None:

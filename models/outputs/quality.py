@@ -80,17 +80,15 @@ def measure(of: Target, compared_as: CompareAs, rows: pa.Table) -> dict[str, Any
 
     `rows` has the columns `truth` and `output`, both as `compared_as`, and `p0`, `p1` ... with the probabilities.
     """
-    columns = [rows.column(name) for name in rows.column_names]
-    good = [_is_known(column) for column in columns[:2]]
-    kept = rows.filter(pc.and_(*good))
+    known = [
+        pc.fill_null(pc.is_finite(column), False) if pa.types.is_floating(column.type) else pc.is_valid(column)
+        for column in rows.columns[:2]  # the truth and the output
+    ]
+    kept = rows.filter(pc.and_(*known))
     shared: dict[str, Any] = {"compared": kept.num_rows, "left_out": rows.num_rows - kept.num_rows}
     if not kept.num_rows:
         return shared | {"notes": ["no row has both a label and a prediction that are numbers or texts"]}
     return shared | (_of_classes(of, compared_as, kept) if of.is_class else _of_numbers(kept))
-
-
-def _is_known(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(pc.is_finite(column), False) if pa.types.is_floating(column.type) else pc.is_valid(column)
 
 
 def _of_numbers(rows: pa.Table) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def add(
     draft = Path(tempfile.mkdtemp(prefix="scorebeat-")) if remote else local.new_draft(Path(store))
     try:
         with watched_command.model_code(f"{source} was not added", draft):
-            fresh = _tried(draft, source, name, add_options, cache)
+            fresh = _take_and_try(draft, source, name, add_options, cache)
         return remote.keep(fresh, recorded) if remote else local.keep(Path(store), fresh, recorded)
     except ModelError as error:
         raise StoreError(f"{source} was not added: {error}") from error
@@ -127,7 +127,7 @@ def require_name(name: str) -> None:
         raise StoreError(f"{name!r} is not a model's name: use {MODEL_NAME_RULE}")
 
 
-def _tried(draft: Path, source: str, name: str, add_options: AddOptions, cache: Path) -> Artifact:
+def _take_and_try(draft: Path, source: str, name: str, add_options: AddOptions, cache: Path) -> Artifact:
     """Fill the draft and try the model, which must leave this process and its own files unchanged. Raises as `add`."""
     around, model_format = Surroundings(name), registry.format_of(source)
     with refusals.translate_errors(source, draft, registry.copy_name(source)):

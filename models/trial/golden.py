@@ -4,7 +4,6 @@ Another version of a library, another processor or a driver may change what a mo
 files of the version, whose digest covers them.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,12 +21,6 @@ FILE = "golden.arrow"
 MOST = 1000
 """Rows that are kept: they are scored each time a process loads the version."""
 _SHOWN = 3
-
-
-@dataclass(frozen=True)
-class _Golden:
-    inputs: pa.RecordBatch
-    outputs: pa.RecordBatch
 
 
 def keep(folder: Path, signature: Signature, file: Path) -> int:
@@ -62,33 +55,26 @@ def require_agreement(artifact: Artifact, model: Model) -> int:
 
     Raises GoldenDiffers naming rows for which the model returns something else than it should.
     """
-    golden = _read(artifact)
-    if golden is None:
-        return 0
-    found = MicroBatches(model).predict(golden.inputs)
-    one, other = likeness.of_batch(found), likeness.of_batch(golden.outputs)
-    differing = likeness.difference(one, other, is_single=is_single(golden.inputs, found)).positions
-    if differing:
-        rows = "; ".join(_row(at, one, other) for at in differing[:_SHOWN]) + "; ..." * (len(differing) > _SHOWN)
-        raise GoldenDiffers(
-            f"model {artifact} returns other values than its golden rows have, for {len(differing):,} of "
-            f"{golden.inputs.num_rows:,}: {rows}. Either these outputs are not the model's own, or another "
-            "version of a library, another processor or driver computes otherwise here: compare the installed packages"
-        )
-    return int(golden.inputs.num_rows)
-
-
-def _read(artifact: Artifact) -> _Golden | None:
     path = artifact.folder / FILE
     if not path.exists():
-        return None
+        return 0
     with pa.OSFile(str(path)) as source:
         whole = pa.ipc.open_file(source).read_all().combine_chunks().to_batches()[0]
     signature = artifact.signature
     count = len(signature.inputs)
     inputs = pa.RecordBatch.from_arrays(whole.columns[:count], schema=signature.columns)
     outputs = pa.RecordBatch.from_arrays(whole.columns[count:], schema=signature.outputs)
-    return _Golden(inputs, outputs)
+    found = MicroBatches(model).predict(inputs)
+    one, other = likeness.of_batch(found), likeness.of_batch(outputs)
+    differing = likeness.difference(one, other, is_single=is_single(inputs, found)).positions
+    if differing:
+        rows = "; ".join(_row(at, one, other) for at in differing[:_SHOWN]) + "; ..." * (len(differing) > _SHOWN)
+        raise GoldenDiffers(
+            f"model {artifact} returns other values than its golden rows have, for {len(differing):,} of "
+            f"{inputs.num_rows:,}: {rows}. Either these outputs are not the model's own, or another "
+            "version of a library, another processor or driver computes otherwise here: compare the installed packages"
+        )
+    return int(inputs.num_rows)
 
 
 def _row(at: int, found: list[likeness.Values], expected: list[likeness.Values]) -> str:

@@ -28,8 +28,6 @@ class Difference:
     """Whether each row differs: by more than the tolerance, or at all in a text, a whole number or a truth value."""
     largest: float
     """The largest difference of floats, in rows that do not differ."""
-    columns: int
-    """Number of columns that were compared."""
 
     @property
     def positions(self) -> list[int]:
@@ -72,12 +70,14 @@ def difference(found: Sequence[Values], expected: Sequence[Values], *, is_single
     tolerance = SINGLE if is_single or any(_is_single(c) for pair in pairs for c in pair) else DOUBLE
     for one, other in pairs:
         if not _is_float(one) and not _is_float(other):
-            rows |= _unequal(one, other)
+            left, right = (c.astype("datetime64[us]") if c.dtype.kind == "M" else c for c in (one, other))
+            values = zip(left.tolist(), right.tolist(), strict=True)
+            rows |= np.array([not _is_same(a, b) for a, b in values], bool)
             continue
         gap, limit = _gap(one, other, tolerance)
         rows |= ~(gap <= limit)
         gaps = np.maximum(gaps, np.nan_to_num(gap))
-    return Difference(rows, float(gaps[~rows].max(initial=0)), len(pairs))
+    return Difference(rows, float(gaps[~rows].max(initial=0)))
 
 
 def _is_float(column: Values) -> bool:
@@ -112,12 +112,6 @@ def _floats(column: Values) -> Values:
         return column.astype(np.float64)
     except (TypeError, ValueError):  # a text and a number: they differ
         return np.full(len(column), np.inf)
-
-
-def _unequal(one: Values, other: Values) -> NDArray[np.bool_]:
-    one, other = (c.astype("datetime64[us]") if c.dtype.kind == "M" else c for c in (one, other))
-    pairs = zip(one.tolist(), other.tolist(), strict=True)
-    return np.array([not _is_same(a, b) for a, b in pairs], bool)
 
 
 def _is_same(one: Any, other: Any) -> bool:

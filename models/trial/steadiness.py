@@ -20,6 +20,8 @@ WITH_NULLS = 8
 """Rows that are tried with NULLs."""
 RowNames = Callable[[Sequence[int]], str]
 """Returns the names of rows in messages, by their positions."""
+_NullTrial = tuple[Sequence[str], pa.RecordBatch, pa.RecordBatch]
+"""Columns, rows with NULLs in these columns, and the model's predictions for these rows."""
 
 
 def dependence(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, row_names: RowNames) -> str:
@@ -38,7 +40,7 @@ def is_single(*batches: pa.RecordBatch) -> bool:
 def _dependences(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, row_names: RowNames) -> Iterator[str]:
     yield from _dependences_of_rows(model, rows, predicted, row_names)
     few = rows.slice(0, WITH_NULLS) if rows.num_rows > 1 else pa.concat_batches([rows, rows])
-    for columns, lacking, scored in _with_nulls(model, few):
+    for columns, lacking, scored in _null_trials(model, few):
         where = ", ".join(columns[:5]) + ", ..." * (len(columns) > 5)
         yield from (
             f"{each}, with NULLs in {where}" for each in _dependences_of_rows(model, lacking, scored, row_names)
@@ -69,25 +71,21 @@ def _dependences_of_rows(
         yield f"it returns other values for a row alone than among other rows: {row_names(differing)}"
 
 
-_Tried = tuple[Sequence[str], pa.RecordBatch, pa.RecordBatch]
-"""Columns, rows with NULLs in these columns, and the model's predictions for these rows."""
-
-
-def _with_nulls(model: Model, rows: pa.RecordBatch) -> list[_Tried]:
+def _null_trials(model: Model, rows: pa.RecordBatch) -> list[_NullTrial]:
     """The rows with NULLs in the columns in which the model takes them: in all together if it does, else in each."""
     names = list(rows.schema.names)
-    if (together := _tried(model, rows, names)) is not None:
+    if (together := _null_trial(model, rows, names)) is not None:
         return [together]
     if len(names) == 1:
         return []
-    singles = [each for name in names[:ALONE] if (each := _tried(model, rows, [name])) is not None]
+    singles = [each for name in names[:ALONE] if (each := _null_trial(model, rows, [name])) is not None]
     taken = [name for columns, _, _ in singles for name in columns]
-    if len(taken) > 1 and (together := _tried(model, rows, taken)) is not None:
+    if len(taken) > 1 and (together := _null_trial(model, rows, taken)) is not None:
         return [together]
     return singles
 
 
-def _tried(model: Model, rows: pa.RecordBatch, names: Sequence[str]) -> _Tried | None:
+def _null_trial(model: Model, rows: pa.RecordBatch, names: Sequence[str]) -> _NullTrial | None:
     """The rows with NULLs in these columns; None if the model does not take them."""
     lacking = with_nulls(rows, names)
     scored = _predicted(model, lacking)

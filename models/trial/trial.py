@@ -144,26 +144,20 @@ def _require_uncertain(error: Exception, artifact: Artifact) -> None:
         return
     if isinstance(error, ScorebeatError):
         raise error
+    types_wanted = ""
+    undeclared = [i.name for i in artifact.signature.inputs if i.trained.exact]
+    if undeclared:  # the model's own code may need other types
+        hints = {".dt accessor": "datetime64[us]", ".str accessor": "string"}
+        kinds = [kind for word, kind in hints.items() if word in text(error)] or ["string", "datetime64[us]", "int64"]
+        types_wanted = (
+            f"Its file does not say what {', '.join(undeclared[:8])} had in training, and float64 was taken: if that "
+            f"is wrong, declare the type, such as {' or '.join(f'--inputs {undeclared[0]}:{kind}' for kind in kinds)}. "
+        )
     wanted = ", ".join(map(str, artifact.signature.inputs[:8]))
     raise ModelError(
-        f"it raised {refusals.error_summary(error)} on {INVENTED_ROWS} invented rows of {wanted}. "
-        f"{_types_wanted(error, artifact)}"
+        f"it raised {refusals.error_summary(error)} on {INVENTED_ROWS} invented rows of {wanted}. {types_wanted}"
         "If rows of yours would do, give some with --sample FILE or --sample-job JOB"
     ) from error
-
-
-def _types_wanted(error: Exception, artifact: Artifact) -> str:
-    """The options for a model whose own code may need other types; empty if its file has all types."""
-    undeclared = [i.name for i in artifact.signature.inputs if i.trained.exact]
-    if not undeclared:
-        return ""
-    hints = {".dt accessor": "datetime64[us]", ".str accessor": "string"}
-    types = [kind for word, kind in hints.items() if word in text(error)]
-    such_as = " or ".join(f"--inputs {undeclared[0]}:{kind}" for kind in types or ["string", "datetime64[us]", "int64"])
-    return (
-        f"Its file does not say what {', '.join(undeclared[:8])} had in training, and float64 was taken: if that is "
-        f"wrong, declare the type, such as {such_as}. "
-    )
 
 
 def _scored(model: Model, rows: pa.RecordBatch, sampled: Sampled) -> pa.RecordBatch:
@@ -221,6 +215,7 @@ class _Trial:
         Raises ModelError naming rows for which the two differ, or that the library does not score.
         """
         found, error = likeness.of_batch(self.predicted), None
+        single = is_single(self.sampled.rows, self.rows, self.predicted)
         nearest: likeness.Difference | None = None
         for form in own.forms():
             try:
@@ -231,14 +226,14 @@ class _Trial:
             if returned is None:
                 return None
             expected = likeness.of_arrays(returned)
-            compared = likeness.difference(
-                found, expected, is_single=is_single(self.sampled.rows, self.rows, self.predicted)
-            )
-            nearest = _nearer(nearest, compared)
+            compared = likeness.difference(found, expected, is_single=single)
+            if nearest is not None:  # a row differs if it does in each form
+                compared = likeness.Difference(nearest.rows & compared.rows, max(nearest.largest, compared.largest))
+            nearest = compared
             if not nearest.rows.any():
                 return nearest.largest
         if nearest is not None:
-            raise ModelError(self._difference_message(nearest, found, expected))
+            raise ModelError(self._difference_message(nearest.positions, found, expected, single=single))
         if must_score and error is not None:
             raise ModelError(
                 f"its own library does not score {self.sampled.source}, which here is scored: it raised "
@@ -246,24 +241,18 @@ class _Trial:
             ) from error
         return None
 
-    def _difference_message(self, nearest: likeness.Difference, found: list[Values], expected: list[Values]) -> str:
-        row, single = nearest.positions[0], is_single(self.sampled.rows, self.rows, self.predicted)
-        column = next(
-            (index for index, (one, other) in enumerate(zip(found, expected, strict=False))
-             if likeness.difference([one[row : row + 1]], [other[row : row + 1]], is_single=single).positions), 0,
-        )  # fmt: skip
+    def _difference_message(
+        self, differing: Sequence[int], found: list[Values], expected: list[Values], *, single: bool
+    ) -> str:
+        row, column = differing[0], 0
+        for index, (one, other) in enumerate(zip(found, expected, strict=False)):
+            if likeness.difference([one[row : row + 1]], [other[row : row + 1]], is_single=single).positions:
+                column = index
+                break
         return (
-            f"{len(nearest.positions):,} of {self.rows.num_rows:,} rows would be scored otherwise than by its own "
+            f"{len(differing):,} of {self.rows.num_rows:,} rows would be scored otherwise than by its own "
             f"library, such as {_named(self.sampled, [row])}: {found[column][row]!s} here, "
             f"{expected[column][row]!s} there. Do --inputs, --outputs and --classes have the order of training? If its "
             "own code distinguishes whole numbers, truth values or dates from others, --inputs names their types, such "
             "as region:int64,active:bool"
         )
-
-
-def _nearer(one: likeness.Difference | None, other: likeness.Difference) -> likeness.Difference:
-    """The rows that differ in both forms; the largest difference is the larger one of the two."""
-    if one is None:
-        return other
-    rows = one.rows & other.rows
-    return likeness.Difference(rows, max(one.largest, other.largest), min(one.columns, other.columns))

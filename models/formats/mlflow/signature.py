@@ -41,7 +41,16 @@ def inputs_of(signature: Any, declared: Sequence[str], file: str) -> Matched:
             )
         return Matched(named_inputs(declared, pa.float64()))
     if not schema.is_tensor_spec():
-        return _columns(schema.inputs, declared, file)
+        specs = schema.inputs
+        types = [_TYPES.get(getattr(spec.type, "name", "")) for spec in specs]
+        if wrong := [f"{spec.name} is {spec.type}" for spec, t in zip(specs, types, strict=True) if t is None]:
+            raise StoreError(f"{file}: {'; '.join(wrong)}, but a column must be one of {', '.join(_TYPES)}")
+        if all(spec.name is not None for spec in specs):
+            own = [Input(spec.name, t) for spec, t in zip(specs, types, strict=True)]
+            return match_fixed(declared, own, file)
+        if len(declared) != len(specs):
+            raise StoreError(f"{file} wants {len(specs)} columns without names: name them with --inputs a,b,c")
+        return Matched(tuple(named_inputs((name,), t)[0] for name, t in zip(declared, types, strict=True)))
     tensors = tuple(_tensor(spec, declared, file) for spec in schema.inputs)
     if declared and len(tensors) == 1:
         (tensor,) = tensors
@@ -87,17 +96,6 @@ def _array(spec: Any, rows: pa.RecordBatch) -> Any:
     # the model may write to it, and Arrow's memory is read-only
     values = np.require(matrix(rows, dtype, "C"), requirements="W")
     return values.reshape(rows.num_rows, *spec.shape[1:])
-
-
-def _columns(specs: Sequence[Any], declared: Sequence[str], file: str) -> Matched:
-    types = [_TYPES.get(getattr(spec.type, "name", "")) for spec in specs]
-    if wrong := [f"{spec.name} is {spec.type}" for spec, t in zip(specs, types, strict=True) if t is None]:
-        raise StoreError(f"{file}: {'; '.join(wrong)}, but a column must be one of {', '.join(_TYPES)}")
-    if any(spec.name is None for spec in specs):
-        if len(declared) != len(specs):
-            raise StoreError(f"{file} wants {len(specs)} columns without names: name them with --inputs a,b,c")
-        return Matched(tuple(named_inputs((name,), t)[0] for name, t in zip(declared, types, strict=True)))
-    return match_fixed(declared, [Input(spec.name, t) for spec, t in zip(specs, types, strict=True)], file)
 
 
 def _tensor(spec: Any, declared: Sequence[str], file: str) -> Input:

@@ -19,7 +19,7 @@ from scorebeat.models.formats.onnx.graph import data_files, nodes_of_training, r
 from scorebeat.models.formats.registry import copy_file
 from scorebeat.models.formats.shared import written_by
 from scorebeat.models.formats.shared.refusals import error_summary
-from scorebeat.models.formats.shared.tensors import arrays, fields
+from scorebeat.models.formats.shared.tensors import Fields, arrays, fields
 from scorebeat.models.inputs.matrix import Matrix, matrix, no_nulls_in_tensors
 from scorebeat.models.inputs.options import Matched, match_fixed
 from scorebeat.models.inputs.own_rows import OwnRows
@@ -89,11 +89,10 @@ def inspect(path: Path, add_options: AddOptions) -> Described:
             f"{', with ' * bool(drawn := random_nodes(path))}{', '.join(drawn[:8])}: export it without random numbers, "
             "or accept it with --allow-unsteady"
         )
-    columns = [
-        column
-        for output, values in zip(session.get_outputs(), found, strict=True)
-        for column in _fields(output, values, _classes(session), path.name)
-    ]
+    classes = _classes(session)
+    columns: Fields = []
+    for output, values in zip(session.get_outputs(), found, strict=True):
+        columns += _fields(output, values, classes, path.name)
     return Described(Signature(wanted, output_schema(columns, add_options.outputs, path.name)), notes=matched.notes)
 
 
@@ -235,19 +234,18 @@ def _inputs(session: Any, declared: Sequence[str], file: str) -> Matched:
                 f"{file}: input {arg.name} takes exactly {arg.shape[0]} rows; export it with a dynamic first axis"
             )
     if not declared or len(args) != 1:
-        return match_fixed(declared, [_input(arg, file) for arg in args], file)
+        own = []
+        for arg in args:
+            width = (*arg.shape, 1)[1]
+            if not isinstance(width, int):
+                raise StoreError(f"{file} does not say how many values {arg.name} has: name them with --inputs a,b,c")
+            own.append(Input(arg.name, _TENSORS[arg.type].arrow, None if width == 1 else width))
+        return match_fixed(declared, own, file)
     (arg,) = args
     width = (*arg.shape, 1)[1]
     if len(set(declared)) != len(declared) or (isinstance(width, int) and width != len(declared)):
         raise StoreError(f"{file} wants {width} values a row, but --inputs names {', '.join(declared)}")
     return Matched(tuple(Input(name, _TENSORS[arg.type].arrow) for name in declared))
-
-
-def _input(arg: Any, file: str) -> Input:
-    width = (*arg.shape, 1)[1]
-    if not isinstance(width, int):
-        raise StoreError(f"{file} does not say how many values {arg.name} has: name them with --inputs a,b,c")
-    return Input(arg.name, _TENSORS[arg.type].arrow, None if width == 1 else width)
 
 
 def _tensor(arg: Any, rows: pa.RecordBatch) -> Matrix:
@@ -256,6 +254,7 @@ def _tensor(arg: Any, rows: pa.RecordBatch) -> Matrix:
 
 
 def _classes(session: Any) -> list[str]:
+    """The names of classes in the file's metadata; none if it has no list of them."""
     try:
         names = json.loads(session.get_modelmeta().custom_metadata_map.get(CLASSES, "[]"))
     except ValueError:
@@ -263,17 +262,18 @@ def _classes(session: Any) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _fields(arg: Any, values: Any, classes: list[str], file: str) -> list[tuple[str, pa.DataType]]:
-    name = LABEL if arg.name == "output_label" else arg.name
-    if arg.type.startswith("seq(map("):
-        return [(k if isinstance(k, str) else f"class_{k}", pa.float32()) for k in values[0]]
+def _fields(output: Any, values: Any, classes: list[str], file: str) -> Fields:
+    """The columns of one output, by its values for the rows of the trial."""
+    if output.type.startswith("seq(map("):
+        return [(key if isinstance(key, str) else f"class_{key}", pa.float32()) for key in values[0]]
     shape = np.shape(values)
-    if arg.type not in _TENSORS or len(shape) not in (1, 2) or shape[0] != _TRIAL_ROWS:
+    if output.type not in _TENSORS or len(shape) not in (1, 2) or shape[0] != _TRIAL_ROWS:
         raise StoreError(
-            f"{file}: output {arg.name} is {arg.type} of shape {list(shape)} for {_TRIAL_ROWS} rows, but an "
+            f"{file}: output {output.name} is {output.type} of shape {list(shape)} for {_TRIAL_ROWS} rows, but an "
             f"output must be [rows] or [rows, values] of {', '.join(_TENSORS)}"
         )
-    return fields(name, _TENSORS[arg.type].arrow, (*shape, 1)[1], classes)
+    name = LABEL if output.name == "output_label" else output.name
+    return fields(name, _TENSORS[output.type].arrow, (*shape, 1)[1], classes)
 
 
 def _is_same(found: Any, again: Any) -> bool:

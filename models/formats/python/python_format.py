@@ -166,7 +166,11 @@ def _instantiate(folder: Path, name: str, device: str) -> tuple[PrivateCode, Any
             return code, _class(code, name)(folder / FILES, device)
     except ModuleNotFoundError as error:
         code.forget()
-        raise _absent(code, error, name) from error
+        where = code.blame(error)
+        if (error.name or "").startswith(code.root):
+            raise ModelError(f"{name} failed in {where}") from error
+        hint = "a module of your own must be in one package with the class, or be installed"
+        raise ModelError(f"{missing_module_error(error, f'{name} ({where})')}; {hint}") from error
     except ScorebeatError:
         code.forget()
         raise
@@ -190,13 +194,6 @@ def _class(code: PrivateCode, name: str) -> Callable[..., Any]:
     except ValueError:  # a class in C has no signature
         pass
     return wanted
-
-
-def _absent(code: PrivateCode, error: ModuleNotFoundError, name: str) -> ModelError:
-    if (error.name or "").startswith(code.root):
-        return ModelError(f"{name} failed in {code.blame(error)}")
-    hint = "a module of your own must be in one package with the class, or be installed"
-    return ModelError(f"{missing_module_error(error, f'{name} ({code.blame(error)})')}; {hint}")
 
 
 def _signature(instance: Any, name: str) -> Signature:

@@ -84,16 +84,18 @@ def _xgboost(model: Any) -> list[Input]:
             "values: train and save it with XGBoost 3.1 or newer on a DataFrame of pandas categories, encode them in "
             "training, or wrap the model in a Python class"
         )
-    return [
-        Input(name, pa.float64()) if found.get(name) is None else _xgboost_category(name, found[name]) for name in names
-    ]
-
-
-def _xgboost_category(name: str, values: pa.Array) -> Input:
-    """XGBoost refuses whole numbers of another width than in training, so the input keeps theirs."""
-    found = _category(name, values.to_pylist(), "XGBoost")
-    is_other = pa.types.is_integer(values.type) and not pa.types.is_int64(values.type)
-    return replace(found, trained=replace(found.trained, index=str(values.type))) if is_other else found
+    inputs = []
+    for name in names:
+        values = found.get(name)
+        if values is None:
+            inputs.append(Input(name, pa.float64()))
+            continue
+        own = _category(name, values.to_pylist(), "XGBoost")
+        if pa.types.is_integer(values.type) and not pa.types.is_int64(values.type):
+            # XGBoost refuses whole numbers of another width than in training
+            own = replace(own, trained=replace(own.trained, index=str(values.type)))
+        inputs.append(own)
+    return inputs
 
 
 def _catboost(model: Any) -> list[Input]:

@@ -46,7 +46,10 @@ def category(column: pa.Array, trained: Trained) -> Any:
     decides what to do with it.
     """
     encoded = column.dictionary_encode()
-    values = [_whole(value) for value in encoded.dictionary.to_pylist()]
+    values = [
+        int(value) if isinstance(value, float) and value.is_integer() else value  # equals the category of an integer
+        for value in encoded.dictionary.to_pylist()
+    ]
     known = {value: code for code, value in enumerate(trained.categories)}
     missing = {value for value in values if value is None or value != value}  # noqa: PLR0124 -- NaN is not itself
     unknown = [value for value in values if value not in known and value not in missing]
@@ -76,10 +79,6 @@ def _column(column: pa.Array, trained: Trained, name: str) -> Any:
             ) from error
     if trained.dtype and trained.dtype != "object":
         return pd.array(column.to_pylist(), dtype=trained.dtype)
-    return _values(column, trained)
-
-
-def _values(column: pa.Array, trained: Trained) -> Any:
     if pa.types.is_string(column.type) and not trained.null and not trained.dtype:
         texts = column.to_pandas()
         if texts.dtype != object:
@@ -96,8 +95,3 @@ def _values(column: pa.Array, trained: Trained) -> Any:
         values = values.copy()
         values[column.is_null().to_numpy(zero_copy_only=False)] = missing
     return pd.Series(values, dtype=values.dtype)  # pandas would guess a type of its own for objects
-
-
-def _whole(value: Any) -> Any:
-    """A whole number as int, so that it equals the category of an integer."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -6,7 +6,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -131,17 +131,13 @@ def of_mlflow(folder: Path) -> Writer | None:
         return None
     for key, (package, name) in _FLAVORS.items():
         found = re.search(rf"^ +{key}_version: *['\"]?([\w.]+)", text, re.MULTILINE)
-        installed = _installed(package) if found else ""
-        if found and installed and found[1] != installed:
-            return Writer(package, name, found[1], installed)
+        if found is None:
+            continue
+        with suppress(PackageNotFoundError):
+            writer = Writer(package, name, found[1], version(package))
+            if writer.differs:
+                return writer
     return None
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def prepend_versions(writer: Writer | None, message: str) -> str:

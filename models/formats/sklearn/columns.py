@@ -175,8 +175,11 @@ def _known_columns(model: Any, names: Sequence[str]) -> dict[str, Column]:
             for name, column in zip(names, columns, strict=len(names) == len(columns))
             if column.trained.dtype
         }
-    known = zip(names, _known_values(model), strict=False)
-    found = {name: column for name, (values, dtype) in known if (column := _column(model, values, dtype))}
+    stored = [values for values in getattr(model, "categories_", ()) if isinstance(values, np.ndarray)]
+    if isinstance(model, SimpleImputer) and hasattr(model, "statistics_"):
+        stored = [*model.statistics_.reshape(-1, 1)]  # of each column one value
+    known = zip(names, stored, strict=False)
+    found = {name: column for name, values in known if (column := _column(model, values.tolist(), values.dtype))}
     return found or _merged(_known_columns(step, names) for step in inner_models(model))
 
 
@@ -255,17 +258,6 @@ def inner_models(model: Any) -> list[Any]:
     found += several if isinstance(several, list) else []
     count = getattr(model, "n_features_in_", None)
     return [inner for inner in found if count is None or getattr(inner, "n_features_in_", count) == count]
-
-
-def _known_values(model: Any) -> list[tuple[list[Any], np.dtype[Any]]]:
-    """For each column that an encoder or imputer was fitted on: the values that it stored, and their dtype."""
-    if isinstance(model, SimpleImputer) and hasattr(model, "statistics_"):
-        return [([value], model.statistics_.dtype) for value in model.statistics_.tolist()]
-    return [
-        (values.tolist(), values.dtype)
-        for values in getattr(model, "categories_", ())
-        if isinstance(values, np.ndarray)
-    ]
 
 
 def _column(model: Any, values: Sequence[Any], dtype: "np.dtype[Any]") -> Column | None:

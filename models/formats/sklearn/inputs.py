@@ -250,7 +250,12 @@ def _with_units(model: Any, inputs: tuple[Input, ...], examples: dict[str, Any],
     if not times:
         return inputs
     rows = pa.concat_batches([_trial(inputs, examples | dict.fromkeys(times, day)) for day in _DAYS])
-    typed = {unit: tuple(_in_unit(i, unit, times) for i in inputs) for unit in _UNITS}
+    typed: dict[str, tuple[Input, ...]] = {}
+    for unit in _UNITS:
+        dtypes = {i.name: f"datetime64[{unit}{', UTC' * bool(i.type.tz)}]" for i in inputs if i.name in times}
+        typed[unit] = tuple(
+            replace(i, trained=replace(i.trained, dtype=dtypes[i.name])) if i.name in dtypes else i for i in inputs
+        )
     scores = {unit: _score(model, FRAME, typed[unit], rows) for unit in _UNITS}
     first = scores[_UNITS[0]]
     if all(_same(first, score) for score in scores.values()):
@@ -262,13 +267,6 @@ def _with_units(model: Any, inputs: tuple[Input, ...], examples: dict[str, Any],
         "that it was fitted on: pandas before 3 made datetime64[ns], pandas 3 makes datetime64[us]. Then declare it, "
         f"such as --inputs {declared}"
     )
-
-
-def _in_unit(wanted: Input, unit: str, names: Sequence[str]) -> Input:
-    if wanted.name not in names:
-        return wanted
-    zone = ", UTC" if pa.types.is_timestamp(wanted.type) and wanted.type.tz else ""
-    return replace(wanted, trained=replace(wanted.trained, dtype=f"datetime64[{unit}{zone}]"))
 
 
 def _undeclared(

@@ -57,7 +57,7 @@ def plan_outputs(model: Any, preview: Preview, named: Sequence[str], file: str) 
         return _embedding(preview, file)
     try:
         found = preview.call("predict")
-        predicted = _part(found, preview.rows, file)
+        predicted = _require_rows(found, preview.rows, file)
     except StoreError:
         raise
     except Exception as error:  # noqa: BLE001 -- invented rows may be refused in any way
@@ -174,7 +174,8 @@ def probability_columns(found: Any, form: str, count: int) -> list[pa.Array]:
     return [typed(column, pa.float64(), LABEL) for each in found for column in dense(each).T]
 
 
-def _part(predicted: Any, rows: int, file: str) -> Matrix:
+def _require_rows(predicted: Any, rows: int, file: str) -> Matrix:
+    """What predict() returned, as [rows] or [rows, values]. Raises StoreError if it is neither."""
     try:
         found = dense(predicted)
     except OutputError as error:
@@ -187,23 +188,21 @@ def _part(predicted: Any, rows: int, file: str) -> Matrix:
     return found
 
 
-def _classes(model: Any, predicted: Matrix, preview: Preview) -> OutputPlan:
+def _classes(model: Any, predicted: Matrix, preview: Preview | None) -> OutputPlan:
+    """A classifier's label, and its probabilities unless the preview shows that they are not one value a class."""
     known = getattr(model, "classes_", None)
     if known is None or isinstance(known, list) or np.ndim(known) != 1:
         kind = _type_of(one_a_row(predicted), "predict()")
         return OutputPlan(VALUES, [(LABEL, kind)])
     label = (LABEL, Labels(known).type)
-    proba = hasattr(model, "predict_proba") and _fits(preview, len(known))
-    fields = [label, *((name, pa.float64()) for name in class_columns(np.asarray(known)) if proba)]
-    return OutputPlan(CLASSES, fields, {PROBABILITIES: BY_CLASS if proba else NONE})
-
-
-def _fits(preview: Preview, classes: int) -> bool:
-    """Whether predict_proba() returns one value a class. If it fails for these rows, it may do so for others."""
-    try:
-        return dense(preview.call("predict_proba")).shape == (preview.rows, classes)
-    except Exception:  # noqa: BLE001 -- the model's own code; the trial that follows reports its error
-        return True
+    has_probabilities = hasattr(model, "predict_proba")
+    if has_probabilities and preview is not None:
+        try:
+            has_probabilities = dense(preview.call("predict_proba")).shape == (preview.rows, len(known))
+        except Exception:  # noqa: BLE001 -- the model's own code; the trial that follows reports its error
+            has_probabilities = True  # other rows may not fail
+    fields = [label, *((name, pa.float64()) for name in class_columns(np.asarray(known)) if has_probabilities)]
+    return OutputPlan(CLASSES, fields, {PROBABILITIES: BY_CLASS if has_probabilities else NONE})
 
 
 def _labels(model: Any, predicted: Matrix, preview: Preview, named: Sequence[str]) -> OutputPlan:
@@ -226,26 +225,25 @@ def _label_fields(model: Any, types: Sequence[pa.DataType], found: Any, named: S
     count = len(types)
     own = list(named) if len(named) == count else [f"{LABEL}_{at}" for at in range(count)]
     fields: Fields = list(zip(own, types, strict=True))
+    known = getattr(model, "classes_", None)
     form = NONE
     if isinstance(found, list) and len(found) == count:
         form = BY_CLASS
-        known = getattr(model, "classes_", None)
         for at, name in enumerate(own):
             width = dense(found[at]).shape[1]
             names = [f"class_{each}" for each in range(width)]
             if isinstance(known, list) and at < len(known) and len(known[at]) == width:
                 names = class_columns(np.asarray(known[at]))
             fields += [(f"{name}_{each}", pa.float64()) for each in names]
-    elif found is not None and dense(found).ndim == 2 and dense(found).shape[1] == count and _is_binary(model, count):
+    elif found is not None and dense(found).ndim == 2 and dense(found).shape[1] == count and _is_binary(known, count):
         form = OF_EACH
         fields += [(f"{name}_probability", pa.float64()) for name in own]
     return OutputPlan(LABELS, fields, {COUNT: count, PROBABILITIES: form})
 
 
-def _is_binary(model: Any, count: int) -> bool:
+def _is_binary(classes: Any, count: int) -> bool:
     """Whether one probability a label is enough, because each has two classes."""
-    known = getattr(model, "classes_", None)
-    return not isinstance(known, list) or (len(known) == count and all(len(each) <= 2 for each in known))
+    return not isinstance(classes, list) or (len(classes) == count and all(len(each) <= 2 for each in classes))
 
 
 def _detector(model: Any) -> OutputPlan:
@@ -289,7 +287,7 @@ def _by_attributes(model: Any, named: Sequence[str], error: Exception, file: str
         types = [Labels(each).type for each in known] if isinstance(known, list) else [pa.int64() for _ in known]
         return _label_fields(model, types, None, named)
     if kind == "classifier" and hasattr(model, "classes_"):
-        return _classes(model, np.empty(0), Preview(_raiser(error), 0))
+        return _classes(model, np.empty(0), None)
     if kind == "outlier_detector":
         return _detector(model)
     if kind in ("clusterer", "density_estimator"):
@@ -301,13 +299,6 @@ def _by_attributes(model: Any, named: Sequence[str], error: Exception, file: str
         f"{file}: an invented row does not show how many values the model returns: {one_line(error)}. Name them with "
         "--outputs, or give rows of yours with --sample FILE"
     ) from error
-
-
-def _raiser(error: Exception) -> Callable[[str], Any]:
-    def call(_method: str) -> Any:
-        raise error
-
-    return call
 
 
 def _type_of(values: Matrix, what: str) -> pa.DataType:

@@ -1,6 +1,6 @@
 """Values that the columns of a fitted scikit-learn model had in training, as far as its parts show."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def _known_values(model: Any, signature: Signature) -> Known:
         return {signature.inputs[0].name: [words]} if (words := _words(model)) else NOTHING_KNOWN
     count = int(getattr(model, "n_features_in_", 0))
     names = [str(name) for name in getattr(model, "feature_names_in_", range(count))]
-    found = _of(model, list(range(len(names))), names)
+    found = _values_of(model, list(range(len(names))), names)
     if {i.trained_name for i in signature.inputs} <= set(names):
         return {i.name: [found.get(names.index(i.trained_name), [])] for i in signature.inputs}
     elements, start = {}, 0
@@ -54,32 +54,27 @@ _Values = dict[int, list[Any]]
 """Values by the index of a column of training."""
 
 
-def _of(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Values:
+def _values_of(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Values:
     """The values that a model, or a part of one, shows of the columns that it gets."""
     if isinstance(model, ColumnTransformer):
-        return _of_columns(model, columns, names)
+        here = [names[at] for at in columns]
+        parts = []
+        for _, step, picked in fitted_parts(model):
+            chosen = [columns[here.index(name)] for name in picked_names(picked, here)]
+            if not reads_text(step):
+                parts.append(_values_of(step, chosen, names))
+            elif chosen and (words := _words(step)):
+                parts.append({chosen[0]: words})
+        return _merged(parts)
     if isinstance(model, Pipeline):
-        return _merged(_of(step, columns, names) for step in _first_steps(model))
+        return _merged(_values_of(step, columns, names) for step in _first_steps(model))
     if isinstance(model, FeatureUnion):
-        return _merged(_of(step, columns, names) for _, step in model.transformer_list)
+        return _merged(_values_of(step, columns, names) for _, step in model.transformer_list)
     readers = (_categories, _scaled, _powers, _quantiles, _bins, _trees, _rows)
     own: list[list[Any]] = next((found for read in readers if (found := read(model))), [])
     if any(own):
         return {column: values[:_MOST] for column, values in zip(columns, own, strict=False) if values}
-    return _merged(_of(step, columns, names) for step in inner_models(model))
-
-
-def _of_columns(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Values:
-    """The values that the parts of a ColumnTransformer show; it picks columns by name or index."""
-    here = [names[at] for at in columns]
-    parts = []
-    for _, step, picked in fitted_parts(model):
-        chosen = [columns[here.index(name)] for name in picked_names(picked, here)]
-        if not reads_text(step):
-            parts.append(_of(step, chosen, names))
-        elif chosen and (words := _words(step)):
-            parts.append({chosen[0]: words})
-    return _merged(iter(parts))
+    return _merged(_values_of(step, columns, names) for step in inner_models(model))
 
 
 def _first_steps(model: Any) -> Iterator[Any]:
@@ -91,7 +86,7 @@ def _first_steps(model: Any) -> Iterator[Any]:
             return
 
 
-def _merged(parts: Iterator[_Values]) -> _Values:
+def _merged(parts: Iterable[_Values]) -> _Values:
     whole: _Values = {}
     for part in parts:
         for column, values in part.items():

@@ -51,33 +51,32 @@ _CONTAINERS = frozenset({None, "builtins.tuple", "builtins.list", "builtins.dict
 
 def refuse_code(path: Path) -> None:
     """Raises ModelError naming what in the file could run code, or if it is no such file."""
-    _refuse_pickle(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as whole:
+            records = whole.infolist()
+        # example inputs are such a file within the file, and a truncated .pt2 file may end with them
+        is_whole = any(record.header_offset == 0 for record in records)
+        if is_whole and any(_PICKLED.fullmatch(record.filename) for record in records):
+            raise ModelError(
+                f"{path.name} was written by torch.save or torch.jit.save, whose files run code when they are opened; "
+                "it was not opened. Write the model with torch.export.save(torch.export.export(model.eval(), ...), "
+                "'model.pt2')"
+            )
     with PT2ArchiveReader(str(path)) as archive:
         names = archive.get_file_names()
         found = [f"the record {name}" for name in names if not _RECORD.fullmatch(name)]
         if not found:
-            found = [*_payloads(archive), *_examples(archive)]
+            found = [*_payloads(archive)]
+            try:
+                torch.load(io.BytesIO(archive.read_bytes("data/sample_inputs/model.pt")), weights_only=True)
+            except pickle.UnpicklingError:  # PyTorch itself would then unpickle it without limits
+                found.append("the example inputs, which are pickled and more than tensors")
             found += _texts(json.loads(archive.read_string("models/model.json")))
     if found:
         raise ModelError(
             f"{path.name} holds what is not trusted, because it could run code: {'; '.join(found[:4])}"
             f"{' ...' * (len(found) > 4)}. It was not opened. Write it with torch.export.save, with tensors and "
             "PyTorch's own operators only, or export the model to ONNX"
-        )
-
-
-def _refuse_pickle(path: Path) -> None:
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        records = archive.infolist()
-    # example inputs are such a file within the file, and a truncated .pt2 file may end with them
-    is_whole = any(record.header_offset == 0 for record in records)
-    if is_whole and any(_PICKLED.fullmatch(record.filename) for record in records):
-        raise ModelError(
-            f"{path.name} was written by torch.save or torch.jit.save, whose files run code when they are opened; it "
-            "was not opened. Write the model with torch.export.save(torch.export.export(model.eval(), ...), "
-            "'model.pt2')"
         )
 
 
@@ -90,13 +89,6 @@ def _payloads(archive: Any) -> Iterator[str]:
             if payload["use_pickle"] is not False or not re.fullmatch(r"(weight|tensor)_\d+", payload["path_name"]):
                 yield f"{name} in {kind}, which is pickled"
             yield from _texts(payload["tensor_meta"])
-
-
-def _examples(archive: Any) -> Iterator[str]:
-    try:
-        torch.load(io.BytesIO(archive.read_bytes("data/sample_inputs/model.pt")), weights_only=True)
-    except pickle.UnpicklingError:  # PyTorch itself would then unpickle it without limits
-        yield "the example inputs, which are pickled and more than tensors"
 
 
 def _texts(value: Any, key: str = "") -> Iterator[str]:

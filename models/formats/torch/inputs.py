@@ -45,7 +45,16 @@ class Tensor:
 def tensors_of(exported: Any) -> list[Tensor]:
     """The program's user inputs, in order. Raises StoreError for one that rows cannot feed."""
     values = _placeholders(exported)
-    return [_tensor(name, values.get(name)) for name in exported.graph_signature.user_inputs]
+    tensors = []
+    for name in exported.graph_signature.user_inputs:
+        value = values.get(name)
+        if not isinstance(value, torch.Tensor) or value.dtype not in TYPES or value.dim() not in (1, 2):
+            what = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
+            types = ", ".join(str(t).removeprefix("torch.") for t in TYPES)
+            raise StoreError(f"input {name} is {what}, but an input must be [rows] or [rows, values] of {types}")
+        width = (*value.shape, 1)[1]
+        tensors.append(Tensor(str(name), value.dtype, width if isinstance(width, int) else None, value.dim() == 1))
+    return tensors
 
 
 def rows_at_once(exported: Any) -> tuple[int, int]:
@@ -113,15 +122,6 @@ def spread(signature: Signature, rows: int) -> pa.RecordBatch:
 
 def _placeholders(exported: Any) -> dict[str, Any]:
     return {node.name: node.meta.get("val") for node in exported.graph.nodes if node.op == "placeholder"}
-
-
-def _tensor(name: Any, value: Any) -> Tensor:
-    if not isinstance(value, torch.Tensor) or value.dtype not in TYPES or value.dim() not in (1, 2):
-        what = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
-        types = ", ".join(str(t).removeprefix("torch.") for t in TYPES)
-        raise StoreError(f"input {name} is {what}, but an input must be [rows] or [rows, values] of {types}")
-    wide = (*value.shape, 1)[1]
-    return Tensor(str(name), value.dtype, wide if isinstance(wide, int) else None, value.dim() == 1)
 
 
 def _symbol(size: Any) -> Any:

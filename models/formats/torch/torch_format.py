@@ -43,7 +43,17 @@ def inspect(path: Path, add_options: AddOptions) -> Described:
     exported = _open(path)
     matched = inputs_of(exported, add_options.inputs, path.name)
     wanted = matched.inputs
-    found = _trial(exported, Signature(wanted, pa.schema([])), path.name, may_vary=add_options.unsteady)
+    program, half = Program(exported, "cpu"), _TRIAL_ROWS // 2
+    rows = spread(Signature(wanted, pa.schema([])), _TRIAL_ROWS)
+    found, again = program.run(rows), joined([program.run(rows.slice(0, half)), program.run(rows.slice(half))])
+    pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(again), strict=True)
+    if not add_options.unsteady and not all(
+        alike(one, other) for one, other in pairs if isinstance(one, torch.Tensor) and one.dim()
+    ):
+        raise StoreError(
+            f"{path.name} returns other values for the same rows at another time or among other rows, as in training: "
+            "call model.eval() before torch.export.export, or accept it with --allow-unsteady"
+        )
     columns, options = columns_of(found, _TRIAL_ROWS, add_options, path.name)
     return Described(Signature(wanted, output_schema(columns, add_options.outputs, path.name)), options, matched.notes)
 
@@ -179,18 +189,3 @@ def _open(path: Path) -> Any:
             f"{path.name} cannot be read as an exported program by PyTorch {torch.__version__}: "
             f"{type(error).__name__}: {reason}. Write it again with torch.export.save, under this version"
         ) from error
-
-
-def _trial(exported: Any, signature: Signature, file: str, *, may_vary: bool) -> Any:
-    """The program's outputs for invented rows. Raises StoreError if two halves of the rows get other values."""
-    program, rows, half = Program(exported, "cpu"), spread(signature, _TRIAL_ROWS), _TRIAL_ROWS // 2
-    found, again = program.run(rows), joined([program.run(rows.slice(0, half)), program.run(rows.slice(half))])
-    pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(again), strict=True)
-    if not may_vary and not all(
-        alike(one, other) for one, other in pairs if isinstance(one, torch.Tensor) and one.dim()
-    ):
-        raise StoreError(
-            f"{file} returns other values for the same rows at another time or among other rows, as in training: call "
-            "model.eval() before torch.export.export, or accept it with --allow-unsteady"
-        )
-    return found

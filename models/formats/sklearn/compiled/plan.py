@@ -82,13 +82,17 @@ def make_plan(model: Any, fed_as: str, inputs: Sequence[Input]) -> CompiledPlan:
         raise Unfit(f"it is a {type(model).__name__}, and no pipeline from texts to a linear model")
     if runs_own_code(model):
         raise Unfit("it has a class or function of its author")
-    if any(_changes_output(part) for part in parts(model)):
+    configs = [getattr(part, "_sklearn_output_config", {}) for part in parts(model)]
+    # a ColumnTransformer sets `default` for columns that it passes through
+    if any(config.get("transform", "default") != "default" for config in configs):
         raise Unfit("a part of it has set_output")
     if fed_as not in (TEXTS, FRAME):
         raise Unfit("its columns have no names")
     *first, last = working_steps(model)
     end = LinearEnd(last)
-    if np.ndim(getattr(last, "classes_", ())) != 1 or has_several_labels(model) or _has_several_labels(last):
+    binarizer = getattr(last, "_label_binarizer", None)  # of RidgeClassifier
+    is_multilabel = str(getattr(binarizer, "y_type_", "")).startswith("multilabel")
+    if np.ndim(getattr(last, "classes_", ())) != 1 or has_several_labels(model) or is_multilabel:
         raise Unfit("it has several labels a row")
     if not first:
         raise Unfit("its vectorizer is not in a pipeline with its linear model")
@@ -98,17 +102,6 @@ def make_plan(model: Any, fed_as: str, inputs: Sequence[Input]) -> CompiledPlan:
         return _of_columns(first[0], end, model, inputs)
     blocks = _blocks(first, inputs[0].name, end.weights)
     return CompiledPlan(tuple(blocks), (), end.model, end.weights.shape[1])
-
-
-def _changes_output(part: Any) -> bool:
-    """Whether it returns DataFrames. A ColumnTransformer sets `default` for columns that it passes through."""
-    config: dict[str, str] = getattr(part, "_sklearn_output_config", {})
-    return config.get("transform", "default") != "default"
-
-
-def _has_several_labels(model: Any) -> bool:
-    binarizer = getattr(model, "_label_binarizer", None)  # of RidgeClassifier
-    return str(getattr(binarizer, "y_type_", "")).startswith("multilabel")
 
 
 def _of_columns(transformer: Any, end: LinearEnd, model: Any, inputs: Sequence[Input]) -> CompiledPlan:

@@ -1,6 +1,6 @@
 """Makes the compiled engine of a loaded model, if it would be exactly the model, and proves it on a few rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -98,12 +98,11 @@ def _probe(loaded: Loaded, plan: CompiledPlan) -> pa.RecordBatch:
     columns = list(rows.columns)
     for block in plan.texts:
         words = [*block.vocabulary.some_words(200), *block.examples]
-        texts = [*_ODD, *(_text(draw, words) for _ in range(_PROVED - len(_ODD)))]
+        texts = [*_ODD]
+        while len(texts) < _PROVED:
+            text = " ".join(draw.choice(words or ["word", "Other", "WORDS"], 30))
+            # a vocabulary may have surrogates alone, which no column holds
+            texts.append(text.encode("utf-8", "ignore").decode())
         at = rows.schema.get_field_index(block.column)
         columns[at] = pa.array(texts, columns[at].type)
     return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
-
-
-def _text(draw: np.random.Generator, words: Sequence[str]) -> str:
-    text = " ".join(draw.choice(words or ["word", "Other", "WORDS"], 30))
-    return text.encode("utf-8", "ignore").decode()  # a vocabulary may have surrogates alone, which no column holds
