@@ -37,12 +37,15 @@ class KeyCursor:
         self._anti_join = anti_join
         # for its first rows PostgreSQL would walk all keys in their order, although few rows are new
         wanted = user_sql.FOR_FIRST_ROWS if pending.since is None else user_sql.FOR_ALL_ROWS
-        user_sql.open_cursor(connection, "pending", pending.key_stream(anti_join=anti_join), wanted)
+        stream = pending.key_stream(anti_join=True) if anti_join else pending.keys_to_skip()
+        user_sql.open_cursor(connection, "pending", stream, wanted)
 
     def read(self, rows: int) -> list[Key]:
         """The next keys, at most `rows`."""
         found = self._connection.exec_driver_sql(f"FETCH FORWARD {rows} FROM pending")
-        return [tuple(key) for key in found]
+        if self._anti_join:
+            return [tuple(key) for key in found]
+        return [tuple(part if part is None else str(part) for part in key) for key in found]
 
     def skip(self, rows: int) -> tuple[KeyRange, int] | None:
         """The range of the next keys and how many they are, at most `rows`; None at the end."""
