@@ -29,8 +29,8 @@ from scorebeat.db.source.source import Source
 
 NUMBER = "scorebeat_row"
 """The column of a snapshot with the number of the row, 1, 2, ... in key order."""
-INTEGERS = frozenset({"smallint", "integer", "bigint"})
-"""Types of keys whose text is that of the number, in Python as in PostgreSQL."""
+SAME_TEXT = frozenset({"smallint", "integer", "bigint", "uuid"})
+"""Types of keys whose value has the same text in Python as in PostgreSQL, under all settings of a session."""
 _ANY_COLLATION = ' COLLATE pg_catalog."C"'
 
 
@@ -58,12 +58,12 @@ class PendingRows:
         return f"SELECT {texts(keys, 'q')} FROM {rows} ORDER BY {columns(keys, 'q')}"
 
     def keys_to_skip(self) -> str:
-        """`key_stream` of a set that is known to be empty, with integers as they are.
+        """`key_stream` of a set that is known to be empty, with integers and uuids as they are.
 
         Most of its keys are skipped, and PostgreSQL would make a text of each of these, too: half of a plan's time.
         """
         keys = self.source.keys
-        selected = [f"q.{ident(k.name)}" if k.type in INTEGERS else texts([k], "q") for k in keys]
+        selected = [f"q.{ident(k.name)}" if k.type in SAME_TEXT else texts([k], "q") for k in keys]
         rows = self._rows(self._chosen(), anti_join=False)
         return f"SELECT {', '.join(selected)} FROM {rows} ORDER BY {columns(keys, 'q')}"
 
