@@ -10,7 +10,7 @@ import skops.io
 from sklearn.base import clone
 
 from scorebeat.models.contract import AddOptions
-from tests.parity import frames, says
+from tests.parity import expect, frames
 from tests.parity.case import Built
 
 Save = Callable[[Any, Path], Path]
@@ -50,7 +50,7 @@ def fitted(
     model: Any,
     columns: Sequence[str],
     y: Callable[[Any], Any] | None,
-    expected: says.Expectation,
+    expected: expect.Expectation,
     save: Save = skops_file,
     *,
     x: Callable[[Any], Any] = lambda frame: frame,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity import frames, says
+from tests.parity import expect, frames
 from tests.parity.case import Case
 from tests.parity.cases.prepared import strange
 from tests.parity.fitted import fitted, joblib_file
@@ -18,25 +18,25 @@ def estimator(kind: str, **options: Any) -> Callable[[], Any]:
     return lambda: getattr(import_module("catboost"), kind)(**(usual | options), allow_writing_files=False)
 
 
-def boosted(model: Any, columns: Sequence[str], y: Any, expected: says.Expectation, **more: Any) -> Case:
+def boosted(model: Any, columns: Sequence[str], y: Any, expected: expect.Expectation, **more: Any) -> Case:
     return Case(fitted(model, columns, y, expected, joblib_file, **more), needs=("catboost",))
 
 
 CASES = {
     "CatBoost, several classes": boosted(
-        estimator("CatBoostClassifier"), ("age", "income", "debt"), strange, says.probabilities()
+        estimator("CatBoostClassifier"), ("age", "income", "debt"), strange, expect.probabilities()
     ),
     "CatBoost, two classes of words": boosted(
         estimator("CatBoostClassifier", cat_features=["grade"]),
         ("age", "grade", "income"),
         lambda customers: frames.churned(customers).astype(int),
-        says.probabilities(),
+        expect.probabilities(),
     ),
     "CatBoost, number of words and codes": boosted(
         estimator("CatBoostRegressor", cat_features=["region", "grade"]),
         ("grade", "region", "age"),
         frames.spent,
-        says.value,
+        expect.value,
         inputs=("grade", "region:int64", "age"),
         nulls=False,
     ),
@@ -44,6 +44,6 @@ CASES = {
         estimator("CatBoostRegressor", loss_function="MultiRMSE"),
         ("age", "debt"),
         lambda customers: np.column_stack([frames.spent(customers), frames.tier(customers)]),
-        says.values(),
+        expect.values(),
     ),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity import frames, says
+from tests.parity import expect, frames
 from tests.parity.case import Case, Expected
 from tests.parity.cases.prepared import QUOTED, strange
 from tests.parity.fitted import Save, cloudpickle_file, fitted, joblib_file
@@ -58,7 +58,7 @@ CASES = {
         estimator("LGBMRegressor"),
         ("income", "age"),
         frames.spent,
-        says.value,
+        expect.value,
         own_file(".txt"),
         named={"income": "yearly income", "age": "age in years"},
         inputs=("age in years", "yearly income"),
@@ -67,7 +67,7 @@ CASES = {
         estimator("LGBMRegressor", min_child_samples=5),
         ("city", "age", "region"),
         frames.spent,
-        says.value,
+        expect.value,
         own_file(".txt"),
         dtypes={"city": "category", "region": "category"},
     ),
@@ -75,7 +75,7 @@ CASES = {
         estimator("LGBMClassifier"),
         NUMBERS,
         strange,
-        says.probabilities(),
+        expect.probabilities(),
         joblib_file,
         inputs=("income", "age", "visits", "debt"),
     ),
@@ -83,7 +83,7 @@ CASES = {
         estimator("LGBMClassifier", min_child_samples=5),
         ("region", "age"),
         strange,
-        says.probabilities(),
+        expect.probabilities(),
         joblib_file,
         dtypes={"region": "category"},
     ),
@@ -91,11 +91,11 @@ CASES = {
         estimator("LGBMRegressor", min_child_samples=5),
         ("grade", "city", "age"),
         frames.spent,
-        says.value,
+        expect.value,
         joblib_file,
         dtypes={"city": "category", "grade": "category"},
     ),
     "LightGBM pickled, ranker": boosted(
-        estimator("LGBMRanker"), NUMBERS, frames.tier, says.value, cloudpickle_file, fit=GROUPS
+        estimator("LGBMRanker"), NUMBERS, frames.tier, expect.value, cloudpickle_file, fit=GROUPS
     ),
 }

@@ -9,7 +9,7 @@ from typing import Any
 from sklearn.pipeline import make_pipeline
 
 from scorebeat.models.contract import AddOptions
-from tests.parity import frames, says
+from tests.parity import expect, frames
 from tests.parity.case import Built, Case, Expected
 from tests.parity.cases import lightgbm_models, xgboost_models
 from tests.parity.cases.prepared import left, logistic, mixed, scaled, strange
@@ -102,7 +102,7 @@ CASES = {
             make_pipeline(mixed(), logistic()),
             ("age", "income", "debt", "city", "grade", "visits"),
             strange,
-            says.label,
+            expect.label,
             folder_of("sklearn", serialization_format="cloudpickle"),
             nulls=False,
         ),
@@ -113,7 +113,7 @@ CASES = {
             make_pipeline(scaled(), logistic()),
             NUMBERS,
             left,
-            says.label,
+            expect.label,
             folder_of("sklearn", signed=False, serialization_format="cloudpickle"),
             inputs=NUMBERS,
         ),
@@ -124,7 +124,7 @@ CASES = {
             xgboost_models.estimator("XGBRegressor"),
             NUMBERS,
             frames.spent,
-            says.value,
+            expect.value,
             folder_of("xgboost", argument="xgb_model"),
         ),
         needs=("mlflow", "xgboost"),
@@ -134,7 +134,7 @@ CASES = {
             lightgbm_models.estimator("LGBMClassifier"),
             NUMBERS,
             strange,
-            says.label,
+            expect.label,
             folder_of("lightgbm", argument="lgb_model"),
         ),
         needs=("mlflow", "lightgbm"),

@@ -22,7 +22,7 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 
-from tests.parity import frames, says
+from tests.parity import expect, frames
 from tests.parity.case import Case
 from tests.parity.cases.prepared import MIXED, columns_of, left, logistic, scaled, strange, words
 from tests.parity.fitted import cloudpickle_file, fitted, in_notebook
@@ -38,7 +38,7 @@ CASES = {
             make_pipeline(columns_of((scaled(), ["age", "income", "debt"]), (words(), ["city", "grade"])), logistic()),
             MIXED,
             strange,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "columns by name, unscaled forest": Case(
@@ -54,7 +54,7 @@ CASES = {
             ),
             MIXED,
             frames.tier,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "columns by position": Case(
@@ -62,7 +62,7 @@ CASES = {
             make_pipeline(columns_of((scaled(), [0, 3]), (words(), [-2])), logistic()),
             MIXED,
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "columns by a slice of positions": Case(
@@ -70,7 +70,7 @@ CASES = {
             make_pipeline(columns_of((scaled(), slice(0, 4)), (words(), slice(4, 6))), logistic()),
             MIXED,
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "columns by a slice of names": Case(
@@ -78,7 +78,7 @@ CASES = {
             make_pipeline(columns_of((scaled(), slice("age", "debt")), (words(), slice("city", "grade"))), logistic()),
             MIXED,
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "columns by a mask": Case(
@@ -86,7 +86,7 @@ CASES = {
             make_pipeline(columns_of((scaled(), [True, False, True, True, False, False])), logistic()),
             MIXED,
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "columns by type": Case(
@@ -100,7 +100,7 @@ CASES = {
             ),
             MIXED,
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "columns by a function": Case(
@@ -108,7 +108,7 @@ CASES = {
             make_pipeline(columns_of((scaled(), numeric)), logistic()),
             MIXED,
             left,
-            says.probabilities(),
+            expect.probabilities(),
             cloudpickle_file,
         )
     ),
@@ -117,7 +117,7 @@ CASES = {
             make_pipeline(scaled(), logistic()),
             ("age", "income", "debt"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             inputs=("income", "debt", "age"),
         )
     ),
@@ -126,7 +126,7 @@ CASES = {
             make_pipeline(scaled(), Ridge()),
             ("age", "income", "debt"),
             frames.spent,
-            says.value,
+            expect.value,
             x=lambda frame: frame.to_numpy(np.float64),
             inputs=("age", "income", "debt"),
         )
@@ -136,7 +136,7 @@ CASES = {
             make_pipeline(scaled(), Ridge()),
             ("age", "income", "debt"),
             frames.spent,
-            says.value,
+            expect.value,
             x=lambda frame: frame.to_numpy(np.float64),
             built={"query": "SELECT id, ARRAY[age, income, debt] AS anything FROM {table}"},
         )
@@ -146,7 +146,7 @@ CASES = {
             make_pipeline(columns_of((OneHotEncoder(), ["region"]), (scaled(), ["age"])), logistic()),
             ("region", "age"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "words, unknown refused": Case(
@@ -154,7 +154,7 @@ CASES = {
             make_pipeline(columns_of((OneHotEncoder(), ["city", "grade"])), logistic()),
             ("city", "grade"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "target encoder": Case(
@@ -162,7 +162,7 @@ CASES = {
             make_pipeline(columns_of((TargetEncoder(random_state=0), ["city", "region"])), logistic()),
             ("region", "city"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "bins, splines, polynomials": Case(
@@ -177,7 +177,7 @@ CASES = {
             ),
             ("age", "income", "visits", "debt"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "powers and quantiles": Case(
@@ -193,7 +193,7 @@ CASES = {
             ),
             ("age", "income", "visits", "debt"),
             frames.spent,
-            says.value,
+            expect.value,
         )
     ),
     "logarithm alone": Case(
@@ -201,7 +201,7 @@ CASES = {
             make_pipeline(FunctionTransformer(np.log), LogisticRegression()),
             ("income", "age"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "missing indicators": Case(
@@ -213,7 +213,7 @@ CASES = {
             ),
             ("age", "debt"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "neighbours and iterations impute": Case(
@@ -227,7 +227,7 @@ CASES = {
             ),
             ("age", "income", "visits", "debt"),
             frames.spent,
-            says.value,
+            expect.value,
         )
     ),
     "pandas between the steps": Case(
@@ -244,7 +244,7 @@ CASES = {
             ).set_output(transform="pandas"),
             ("age", "grade", "income"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             cloudpickle_file,
         )
     ),
@@ -253,7 +253,7 @@ CASES = {
             make_pipeline(FunctionTransformer(ratio), SimpleImputer(), StandardScaler(), logistic()),
             ("age", "income"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             cloudpickle_file,
         )
     ),

@@ -45,7 +45,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC, SVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from tests.parity import frames, says
+from tests.parity import expect, frames
 from tests.parity.case import Case
 from tests.parity.cases.prepared import MIXED, columns_of, left, logistic, mixed, scaled, strange
 from tests.parity.fitted import fitted, joblib_file
@@ -70,23 +70,23 @@ def frozen() -> Any:
     return CalibratedClassifierCV(FrozenEstimator(inner), method="isotonic")
 
 
-def classifier(model: Any, y: Any = strange, expected: says.Expectation | None = None, **more: Any) -> Case:
+def classifier(model: Any, y: Any = strange, expected: expect.Expectation | None = None, **more: Any) -> Case:
     """After the usual preparation of columns by name."""
-    return Case(fitted(make_pipeline(mixed(), model), MIXED, y, expected or says.probabilities(), **more))
+    return Case(fitted(make_pipeline(mixed(), model), MIXED, y, expected or expect.probabilities(), **more))
 
 
 def regressor(model: Any, **more: Any) -> Case:
-    return Case(fitted(make_pipeline(mixed(), model), MIXED, frames.spent, says.value, **more))
+    return Case(fitted(make_pipeline(mixed(), model), MIXED, frames.spent, expect.value, **more))
 
 
 CASES = {
-    "calibrated around a frozen pipeline": Case(fitted(frozen, MIXED, left, says.probabilities())),
+    "calibrated around a frozen pipeline": Case(fitted(frozen, MIXED, left, expect.probabilities())),
     "fixed threshold": Case(
         fitted(
             FixedThresholdClassifier(make_pipeline(mixed(), logistic()), threshold=0.3, pos_label="leaves"),
             MIXED,
             left,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "tuned threshold": Case(
@@ -94,7 +94,7 @@ CASES = {
             TunedThresholdClassifierCV(make_pipeline(mixed(), logistic()), cv=3, thresholds=20, random_state=0),
             MIXED,
             frames.churned,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "stacked": Case(
@@ -109,7 +109,7 @@ CASES = {
             ),
             MIXED,
             strange,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "grid search": Case(
@@ -117,7 +117,7 @@ CASES = {
             GridSearchCV(make_pipeline(mixed(), logistic()), {"logisticregression__C": [0.1, 1]}, cv=2),
             MIXED,
             strange,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "random search in a joblib file": Case(
@@ -127,7 +127,7 @@ CASES = {
             ),
             MIXED,
             frames.spent,
-            says.value,
+            expect.value,
             joblib_file,
         )
     ),
@@ -136,44 +136,44 @@ CASES = {
             TransformedTargetRegressor(make_pipeline(mixed(), Ridge()), func=np.log, inverse_func=np.exp),
             MIXED,
             frames.spent,
-            says.value,
+            expect.value,
         )
     ),
     "extra trees, truth values": classifier(ExtraTreesClassifier(6, random_state=0), frames.churned),
     "support vectors, classes of any length": classifier(
         CalibratedClassifierCV(SVC(), ensemble=False),
         classes("", LONG, " "),
-        says.probabilities("p0", "p1", "p2"),
+        expect.probabilities("p0", "p1", "p2"),
         outputs=("p0", "p1", "p2"),
     ),
     "neighbours, negative numbers": classifier(KNeighborsClassifier(4), classes(-1, 0, 7)),
     "naive Bayes, floats": Case(
-        fitted(make_pipeline(scaled(), GaussianNB()), NUMBERS, classes(1.0, 2.0, -3.0), says.probabilities())
+        fitted(make_pipeline(scaled(), GaussianNB()), NUMBERS, classes(1.0, 2.0, -3.0), expect.probabilities())
     ),
     "perceptron, small integers": classifier(
         MLPClassifier((8,), max_iter=60, random_state=0), lambda c: frames.tier(c).astype(np.int8)
     ),
     "discriminants": Case(
-        fitted(make_pipeline(scaled(), LinearDiscriminantAnalysis()), NUMBERS, strange, says.probabilities())
+        fitted(make_pipeline(scaled(), LinearDiscriminantAnalysis()), NUMBERS, strange, expect.probabilities())
     ),
     "trees by histogram, categories": Case(
         fitted(
             HistGradientBoostingClassifier(max_iter=8, categorical_features="from_dtype"),
             ("age", "city", "debt", "grade"),
             strange,
-            says.probabilities(),
+            expect.probabilities(),
             dtypes={"city": "category", "grade": "category"},
         )
     ),
     "forest of several targets": Case(
-        fitted(make_pipeline(mixed(), RandomForestRegressor(4, random_state=0)), MIXED, two_targets, says.values())
+        fitted(make_pipeline(mixed(), RandomForestRegressor(4, random_state=0)), MIXED, two_targets, expect.values())
     ),
     "tree of float32": Case(
         fitted(
             DecisionTreeRegressor(max_depth=4, random_state=0),
             ("age", "income"),
             frames.spent,
-            says.value,
+            expect.value,
             dtypes={"age": np.float32, "income": np.float32},
         )
     ),
@@ -199,7 +199,7 @@ CASES = {
             ),
             MIXED,
             frames.spent,
-            says.value,
+            expect.value,
         )
     ),
     "classifiers of many kinds, stacked": Case(
@@ -223,10 +223,10 @@ CASES = {
             ),
             MIXED,
             strange,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "isotonic regression": Case(
-        fitted(IsotonicRegression(out_of_bounds="clip"), ("age",), frames.spent, says.value, inputs=("age",))
+        fitted(IsotonicRegression(out_of_bounds="clip"), ("age",), frames.spent, expect.value, inputs=("age",))
     ),
 }

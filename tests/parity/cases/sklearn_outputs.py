@@ -15,7 +15,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import OneClassSVM
 
-from tests.parity import frames, says
+from tests.parity import expect, frames
 from tests.parity.case import Case, Expected
 from tests.parity.cases.prepared import MIXED, logistic, mixed, scaled
 from tests.parity.fitted import fitted
@@ -52,7 +52,7 @@ def labels_and_arrays(model: Any, x: Any) -> Expected:
     """Several labels a row, and an array of probabilities for each."""
     found = {f"label_{n}": labels for n, labels in enumerate(np.asarray(model.predict(x)).T)}
     for n, chances in enumerate(model.predict_proba(x)):
-        names = [says.class_column(c) for c in np.asarray(model.classes_[n]).tolist()]
+        names = [expect.class_column(c) for c in np.asarray(model.classes_[n]).tolist()]
         found |= {f"label_{n}_{name}": each for name, each in zip(names, chances.T, strict=True)}
     return found
 
@@ -69,7 +69,7 @@ def embedding(model: Any, x: Any) -> Expected:
     return {"embedding": np.asarray(model.transform(x))}
 
 
-def on_numbers(model: Any, expected: says.Expectation, y: Any = None) -> Case:
+def on_numbers(model: Any, expected: expect.Expectation, y: Any = None) -> Case:
     return Case(fitted(make_pipeline(scaled(), model), NUMBERS, y, expected))
 
 
@@ -111,7 +111,7 @@ CASES = {
             make_pipeline(mixed(), LinearRegression()),
             MIXED,
             two_numbers,
-            says.values("spend (€)", "it's"),
+            expect.values("spend (€)", "it's"),
             outputs=("spend (€)", "it's"),
         )
     ),

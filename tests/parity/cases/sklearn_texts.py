@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge, SGDClassifier
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer
 
-from tests.parity import frames, says
+from tests.parity import expect, frames
 from tests.parity.case import Case
 from tests.parity.cases.prepared import columns_of, left, logistic, scaled, strange, words
 from tests.parity.fitted import cloudpickle_file, fitted, in_notebook
@@ -18,7 +18,7 @@ def review(frame: Any) -> Any:
     return frame["review"]
 
 
-def of_texts(model: Any, y: Any, expected: says.Expectation) -> Case:
+def of_texts(model: Any, y: Any, expected: expect.Expectation) -> Case:
     """Fitted on one column of texts."""
     return Case(fitted(model, ("review",), y, expected, x=review, inputs=("review",)))
 
@@ -26,9 +26,9 @@ def of_texts(model: Any, y: Any, expected: says.Expectation) -> Case:
 without_gaps = in_notebook(lambda texts: texts.fillna("nothing").str.lower())
 
 CASES = {
-    "texts": of_texts(make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), logistic()), strange, says.probabilities()),
+    "texts": of_texts(make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), logistic()), strange, expect.probabilities()),
     "texts, hashed": of_texts(
-        make_pipeline(HashingVectorizer(n_features=2**8), SGDClassifier(random_state=0)), strange, says.label
+        make_pipeline(HashingVectorizer(n_features=2**8), SGDClassifier(random_state=0)), strange, expect.label
     ),
     "texts, words and letters": of_texts(
         make_pipeline(
@@ -37,7 +37,7 @@ CASES = {
             Ridge(),
         ),
         frames.spent,
-        says.value,
+        expect.value,
     ),
     "a text column, words and numbers": Case(
         fitted(
@@ -46,7 +46,7 @@ CASES = {
             ),
             ("age", "review", "city", "debt"),
             strange,
-            says.probabilities(),
+            expect.probabilities(),
         )
     ),
     "texts without gaps, by a function": Case(
@@ -59,7 +59,7 @@ CASES = {
             ),
             ("review", "age"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             cloudpickle_file,
         )
     ),

@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
-from tests.parity import frames, says
+from tests.parity import expect, frames
 from tests.parity.case import Case
 from tests.parity.cases.prepared import columns_of, left, logistic, scaled, words
 from tests.parity.fitted import Save, cloudpickle_file, fitted, in_notebook, joblib_file
@@ -56,7 +56,7 @@ def timed(step: Any, column: str, typed: str, **more: Any) -> Case:
             make_pipeline(columns_of((step, ["joined"]), (scaled(), ["age"])), SimpleImputer(), Ridge()),
             ("age", "joined"),
             frames.spent,
-            says.value,
+            expect.value,
             cloudpickle_file,
             dtypes={"joined": column},
             inputs=(f"joined:{typed}", "age"),
@@ -78,7 +78,7 @@ def dated(model: Any, save: Save = cloudpickle_file) -> Case:
             model,
             ("joined",),
             frames.spent,
-            says.value,
+            expect.value,
             save,
             x=dates,
             inputs=("joined:date32",),
@@ -93,7 +93,7 @@ CASES = {
             HistGradientBoostingClassifier(max_iter=5),
             ("age", "active", "vip"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             inputs=("age", "active:bool", "vip:bool"),
         )
     ),
@@ -102,7 +102,7 @@ CASES = {
             make_pipeline(columns_of((OneHotEncoder(), ["vip"]), (scaled(), ["age"])), logistic()),
             ("age", "vip"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             inputs=("age", "vip:bool"),
         )
     ),
@@ -111,7 +111,7 @@ CASES = {
             make_pipeline(FunctionTransformer(one_or_none), SimpleImputer(strategy="most_frequent"), logistic()),
             ("active", "vip"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             cloudpickle_file,
             inputs=("active:bool", "vip:bool"),
         )
@@ -123,7 +123,7 @@ CASES = {
             ),
             ("age", "income"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             built={"types": {"age": "real"}},
         )
     ),
@@ -132,7 +132,7 @@ CASES = {
             make_pipeline(FunctionTransformer(last_digits), scaled(), logistic()),
             ("visits", "region"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             cloudpickle_file,
             x=lambda frame: frame.assign(visits=2**53 + frame["visits"]),
             inputs=("visits:int64", "region:int64"),
@@ -147,7 +147,7 @@ CASES = {
             make_pipeline(columns_of((FunctionTransformer(clock), ["joined"])), SimpleImputer(), Ridge()),
             ("joined",),
             frames.spent,
-            says.value,
+            expect.value,
             cloudpickle_file,
             x=lambda frame: frame.assign(joined=frame["joined"].dt.tz_localize("UTC")),
             inputs=("joined:timestamp[us, UTC]",),
@@ -159,7 +159,7 @@ CASES = {
             make_pipeline(columns_of((FunctionTransformer(clock), ["joined"])), SimpleImputer(), Ridge()),
             ("joined",),
             frames.spent,
-            says.value,
+            expect.value,
             cloudpickle_file,
             x=lambda frame: frame.assign(joined=frame["joined"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")),
             inputs=("joined:datetime64[us, Asia/Tokyo]",),
@@ -176,7 +176,7 @@ CASES = {
             make_pipeline(FunctionTransformer(as_words), OneHotEncoder(), logistic()),
             ("vip",),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             cloudpickle_file,
             inputs=("vip:bool",),
         )
@@ -188,7 +188,7 @@ CASES = {
             ),
             ("age", "income", "city", "debt"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             named=ODD,
         )
     ),
@@ -197,7 +197,7 @@ CASES = {
             lambda: make_pipeline(Clipped(), logistic()),
             ("age", "debt"),
             left,
-            says.probabilities(),
+            expect.probabilities(),
             cloudpickle_file,
         )
     ),

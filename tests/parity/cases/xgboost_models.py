@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
-from tests.parity import frames, says
+from tests.parity import expect, frames
 from tests.parity.case import Case, Expected
 from tests.parity.cases.prepared import MIXED, QUOTED, mixed
 from tests.parity.fitted import Save, cloudpickle_file, fitted, joblib_file
 
 NUMBERS = ("age", "income", "debt", "visits")
-TWO = says.probabilities("class_0", "class_1")
+TWO = expect.probabilities("class_0", "class_1")
 GROUPS = {"qid": np.arange(frames.TRAINING_ROWS) // 10}
 
 
@@ -76,7 +76,7 @@ CASES = {
         estimator("XGBClassifier"), NUMBERS, frames.tier, named_classes, own_file(".json"), classes=QUOTED
     ),
     "XGBoost .ubj, ranker": boosted(
-        estimator("XGBRanker"), NUMBERS, frames.tier, says.value, own_file(".ubj"), fit=GROUPS
+        estimator("XGBRanker"), NUMBERS, frames.tier, expect.value, own_file(".ubj"), fit=GROUPS
     ),
     "XGBoost .ubj, categories of words": boosted(
         with_categories(), ("grade", "age"), zero_or_one, TWO, own_file(".ubj"), x=categories
@@ -85,7 +85,7 @@ CASES = {
         estimator("XGBClassifier"),
         NUMBERS,
         frames.tier,
-        says.probabilities(),
+        expect.probabilities(),
         joblib_file,
         inputs=("income", "age", "visits", "debt"),
     ),
@@ -98,9 +98,13 @@ CASES = {
         x=categories,
     ),
     "XGBoost pickled, ranker": boosted(
-        estimator("XGBRanker"), NUMBERS, frames.tier, says.value, cloudpickle_file, fit=GROUPS
+        estimator("XGBRanker"), NUMBERS, frames.tier, expect.value, cloudpickle_file, fit=GROUPS
     ),
     "XGBoost in a pipeline of columns": boosted(
-        lambda: make_pipeline(mixed(), estimator("XGBRegressor")()), MIXED, frames.spent, says.value, joblib_file
+        lambda: make_pipeline(mixed(), estimator("XGBRegressor")()),
+        MIXED,
+        frames.spent,
+        expect.value,
+        joblib_file,
     ),
 }
