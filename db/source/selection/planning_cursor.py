@@ -45,7 +45,7 @@ class KeyCursor:
         found = self._connection.exec_driver_sql(f"FETCH FORWARD {rows} FROM pending")
         if self._anti_join:
             return [tuple(key) for key in found]
-        return [tuple(part if part is None else str(part) for part in key) for key in found]
+        return [tuple(key) if None in key else tuple(map(str, key)) for key in found]
 
     def skip(self, rows: int) -> tuple[KeyRange, int] | None:
         """The range of the next keys and how many they are, at most `rows`; None at the end."""
