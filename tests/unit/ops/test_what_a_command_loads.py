@@ -13,7 +13,7 @@ HEAVY = ("adbc_driver_postgresql", "alembic", "celery.app", "kombu.connection", 
 
 
 @pytest.mark.slow(quick=3)
-@pytest.mark.parametrize("home", ["runs", "watch", "metrics"])
+@pytest.mark.parametrize("home", ["runs.runs", "runs.watch", "reports.metrics"])
 def test_a_command_that_reads_the_ledger_loads_nothing_that_others_need(home: str) -> None:
     program = (
         f"import sys, scorebeat.ops.cli.app, scorebeat.ops.cli.commands.{home}\n"
