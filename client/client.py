@@ -1,6 +1,7 @@
 """A connection to one installation of Scorebeat: what `scorebeat.connect` returns."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,14 +19,17 @@ from scorebeat.client.values import (
     require_texts,
     require_texts_or_none,
     require_time,
+    version_text,
 )
 from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.jobs_file import read_files
 from scorebeat.core.settings import load_settings
+from scorebeat.db.ledger import jobs as ledger_jobs
 from scorebeat.db.ledger.evidence import quality
 from scorebeat.db.ledger.evidence.quality import JobQuality
+from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.reports import results
 from scorebeat.db.reports.pages import job_lines, run_pages
@@ -89,7 +93,7 @@ class Client:
         where: str | None = None,
         keys: Iterable[Key] | None = None,
         limit: int | None = None,
-        model: str | None = None,
+        model: str | Version | None = None,
         run_key: str | None = None,
         due_at: datetime | str | None = None,
         parameters: Mapping[str, Any] | None = None,
@@ -110,7 +114,8 @@ class Client:
         from scorebeat.broker.send import require_broker  # noqa: PLC0415 -- Celery, which readers do not need
 
         require_texts(job=job)
-        require_texts_or_none(where=where, model=model, run_key=run_key)
+        require_texts_or_none(where=where, run_key=run_key)
+        chosen = None if model is None else version_text("model", model)
         require_flags(rescore=rescore)
         if due_at is not None:
             require_time("due_at", due_at)
@@ -119,7 +124,7 @@ class Client:
         wanted_keys = None if keys is None else keys_of(keys)
         values = parameters_of(parameters)
         require_broker(self._producer.app)
-        version = checked_version(self._producer, job, model, where, wanted_keys)
+        version = checked_version(self._producer, job, chosen, where, wanted_keys)
         due = due_at if due_at is None else time_of_job(self._producer, job, "due_at", str(due_at))
         selection = Selection(limit, where, wanted_keys)
         request = Request(job, whoami(), version, selection, run_key, due, values, anew=rescore)
@@ -133,10 +138,15 @@ class Client:
         return found
 
     def runs(self, job: str | None = None, *, limit: int = 50) -> list[RunLine]:
-        """The newest runs first, of one job or of all, at most `limit` of them. Raises UsageError for a wrong limit."""
+        """The newest runs first, of one job or of all, at most `limit` of them.
+
+        Raises UsageError for a wrong limit, UnknownName for a job that was never applied.
+        """
         require_texts_or_none(job=job)
         limit = count_of("limit", limit, "a number of runs", least=1)
         with results.reading(self._producer.engine) as connection:
+            if job is not None:
+                ledger_jobs.require_known(connection, job)
             return run_pages.runs(connection, job=job, states=[], before=None, limit=limit)
 
     def jobs(self) -> list[JobLine]:
@@ -146,7 +156,7 @@ class Client:
 
     def apply(
         self,
-        jobs: str | Path | Sequence[Job] | None = None,
+        jobs: str | os.PathLike[str] | Iterable[Job] | None = None,
         *,
         owner: str | None = None,
         dry_run: bool = False,
@@ -165,7 +175,7 @@ class Client:
         require_texts_or_none(owner=owner)
         require_flags(dry_run=dry_run, prune=prune, adopt=adopt, force=force)
         options = ApplyOptions(prune, adopt, force)
-        if jobs is None or isinstance(jobs, str | Path):
+        if jobs is None or isinstance(jobs, str | os.PathLike):
             if owner is not None:
                 raise UsageError("owner is for a list of jobs; a jobs file has it at its top. Nothing was applied")
             files = read_files(self._producer.settings.jobs if jobs is None else Path(jobs))
@@ -175,7 +185,7 @@ class Client:
             return applying.difference(self._producer, files, options)
         return applying.apply_files(self._producer, files, whoami(), options)
 
-    def publish(self, version: str, *, force: bool = False) -> list[str]:
+    def publish(self, version: str | Version, *, force: bool = False) -> list[str]:
         """What `models.publish` does."""
         return self.models.publish(version, force=force)
 
@@ -214,6 +224,11 @@ class Client:
         from scorebeat.client import frames  # noqa: PLC0415 -- loads Arrow
 
         require_texts(model=model)
+        frames.require_table(rows)
         if self._predictor is None:
             self._predictor = Predictor(self._producer)
-        return frames.like(rows, self._predictor.predict_columns(model, frames.columns(rows)))
+        version = self._predictor.version(model)
+        if isinstance(rows, list) and not rows:
+            return []
+        inputs = [one["name"] for one in version.signature["inputs"]]
+        return frames.like(rows, self._predictor.predict_columns(str(version), frames.columns(rows, inputs)))

@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scorebeat.client.own_errors import with_own_errors
-from scorebeat.client.values import path_of, paths_of, require_flags, require_texts, require_texts_or_none, texts_of
+from scorebeat.client.values import (
+    path_of,
+    paths_of,
+    require_flags,
+    require_texts,
+    require_texts_or_none,
+    texts_of,
+    version_text,
+)
 from scorebeat.core.errors import UsageError
 from scorebeat.core.identifiers import version_of
 from scorebeat.db.ledger import model_versions as versions
@@ -100,27 +108,24 @@ class Models:
             source = path_of("source", source)
         return publishing.add(self._producer, source, name, whoami(), options, rows)
 
-    def compare(self, version: str, with_version: str | None = None) -> list[VersionComparison]:
+    def compare(self, version: str | Version, with_version: str | Version | None = None) -> list[VersionComparison]:
         """Compare two versions, one entry for each job that uses the model; None is the published version.
 
         Raises UnknownName, or UsageError if there is nothing to compare.
         """
-        require_texts(version=version)
-        require_texts_or_none(with_version=with_version)
-        name, number = version_of(version)
-        other = None if with_version is None else version_of(with_version)
+        name, number = version_of(version_text("version", version))
+        other = None if with_version is None else version_of(version_text("with_version", with_version))
         if other is not None and other[0] != name:
             raise UsageError(f"{with_version} is another model; expected a version of {name}")
         return compare(self._producer, name, number, other[1] if other is not None else None)
 
-    def publish(self, version: str, *, force: bool = False) -> list[str]:
+    def publish(self, version: str | Version, *, force: bool = False) -> list[str]:
         """Show a version such as `iris/4` to readers, and score with it from now on. Returns the jobs that show it.
 
         Raises UsageError with the reasons if readers would lose by it; `force` publishes it anyway.
         """
-        require_texts(version=version)
         require_flags(force=force)
-        name, number = version_of(version)
+        name, number = version_of(version_text("version", version))
         if force:
             return publishing.publish_anyway(self._producer, name, number, whoami())
         return publishing.publish(self._producer, name, number, whoami())

@@ -3,10 +3,16 @@
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from numbers import Real
 
 from scorebeat.client.own_errors import with_own_errors
-from scorebeat.client.values import count_of, require_flags, require_texts, require_texts_or_none, wrong_type
+from scorebeat.client.values import (
+    count_of,
+    require_flags,
+    require_texts,
+    require_texts_or_none,
+    seconds_of,
+    wrong_type,
+)
 from scorebeat.core.errors import RunNotSucceeded, RunStillOpen, UsageError
 from scorebeat.core.states import RunState
 from scorebeat.db.connect import database_clock
@@ -97,9 +103,7 @@ class Run:
         """
         require_flags(check=check)
         max_quarantined = count_of("max_quarantined", max_quarantined, "a number of rows", least=0)
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, Real | timedelta)):
-            raise wrong_type("timeout", timeout, "a number of seconds, a timedelta, or None for no limit")
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = seconds_of("timeout", timeout)
         deadline = None if seconds is None else time.monotonic() + seconds
         while not (line := self.status()).is_final:
             left = None if deadline is None else deadline - time.monotonic()

@@ -1,23 +1,27 @@
 """A caller's arguments: checked, and as the ledger takes them. A wrong one raises UsageError, which names it."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, timedelta
 from decimal import Decimal
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from scorebeat.core.errors import LONGEST_SHOWN, UsageError, shortened
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.jobs.job_block import mistakes_of
+from scorebeat.core.jobs.job_block import as_new
 from scorebeat.core.jobs.jobs_file import LONGEST_OWNER, JobsFile, is_owner
 from scorebeat.core.urls import redact
 from scorebeat.db.connect.sql import Key
+from scorebeat.db.ledger.model_versions import Version
 
 MOST = 2**63 - 1
 """The largest number that a bigint holds."""
+_ONE_VALUE = (str, bytes, bytearray, memoryview)
+"""Sequences that are one value of a key."""
 EXPECTED = {
     "database_url": "a URL, such as 'postgresql://user:password@host:5432/database'",
     "engine": "the name of an engine",
@@ -44,14 +48,31 @@ def wrong_type(name: str, value: object, expected: str) -> UsageError:
 
 
 def require_texts(**arguments: object) -> None:
-    """Each of these arguments is a text."""
+    """Each of these arguments is a text that PostgreSQL can hold."""
     for name, value in arguments.items():
         if not isinstance(value, str):
             raise wrong_type(name, value, EXPECTED[name])
+        _require_storable(name, value)
 
 
 def require_texts_or_none(**arguments: object) -> None:
     require_texts(**{name: value for name, value in arguments.items() if value is not None})
+
+
+def _require_storable(name: str, text: str) -> None:
+    """Raises UsageError for a text with a NUL or with half of a pair of surrogates: PostgreSQL has neither."""
+    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+        shown = shortened(redact(repr(text)), LONGEST_SHOWN)
+        raise UsageError(f"{name} is {shown}, with a character that PostgreSQL cannot hold. Nothing was done")
+
+
+def version_text(name: str, version: Any) -> str:
+    """A version such as 'iris/4', also one that a call returned, as its text."""
+    text = str(version) if isinstance(version, Version) else version
+    if not isinstance(text, str):
+        raise wrong_type(name, version, EXPECTED["version"])
+    _require_storable(name, text)
+    return text
 
 
 def require_flags(**arguments: object) -> None:
@@ -85,7 +106,9 @@ def paths_of(name: str, values: Any) -> tuple[str, ...]:
 
 
 def _several(name: str, values: Any, expected: str) -> Sequence[Any]:
-    if isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
+    """The values. A dict and a table are refused: they iterate over names, not over values."""
+    is_table = isinstance(values, Mapping) or hasattr(values, "columns")
+    if is_table or isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
         raise wrong_type(name, values, expected)
     return list(values)
 
@@ -94,10 +117,13 @@ def keys_of(keys: Any) -> tuple[Key, ...]:
     """Keys as texts: each a value, or a sequence of one value a key column."""
     if isinstance(keys, str | bytes):
         raise UsageError(f"keys is {keys[:60]!r}; expected several keys, such as [{keys[:60]!r}]. Nothing was enqueued")
+    expected = "several keys, such as [42]; of a DataFrame df['id'], or df[['a', 'b']].to_numpy()"
     found = []
-    for position, key in enumerate(_several("keys", keys, "several keys, such as [42]")):
-        parts = list(key) if isinstance(key, Sequence) and not isinstance(key, str | bytes) else [key]
-        found.append(tuple(_text(part, f"keys.{position}") for part in parts))
+    for position, key in enumerate(_several("keys", keys, expected)):
+        value = _plain(key)
+        is_row = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
+        parts = list(value) if is_row and not isinstance(value, _ONE_VALUE) else [value]
+        found.append(tuple(_text(part, f"keys.{position}", "or a sequence of one a key column") for part in parts))
     return tuple(found)
 
 
@@ -110,7 +136,7 @@ def parameters_of(parameters: Any) -> dict[str, str]:
     for name in parameters:
         if not isinstance(name, str):
             raise wrong_type("a name in parameters", name, "a text")
-    return {name: _text(value, f"parameters.{name}", floats=True) for name, value in parameters.items()}
+    return {name: _text(value, f"parameters.{name}", "or a float", floats=True) for name, value in parameters.items()}
 
 
 def require_time(name: str, value: object) -> None:
@@ -121,20 +147,35 @@ def require_time(name: str, value: object) -> None:
 
 def count_of(name: str, value: Any, expected: str, least: int) -> int:
     """A whole number, also one of NumPy; `expected` is what it counts."""
+    value = _plain(value)
     if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= MOST:
         shown = shortened(repr(value), LONGEST_SHOWN)
-        raise UsageError(f"{name} is {shown}; expected {expected}, {least} or more")
+        raise UsageError(f"{name} is {shown}; expected {expected}, from {least} to {MOST}")
     return int(value)
+
+
+def seconds_of(name: str, value: Any) -> float | None:
+    """A number of seconds, or a timedelta; None as it is."""
+    value = _plain(value)
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or math.isnan(value):
+        raise wrong_type(name, value, "a number of seconds, a timedelta, or None for no limit")
+    return float(value)
 
 
 def jobs_of(jobs: Any, owner: str | None) -> JobsFile:
     """A caller's jobs as if a file of that owner had them, checked as a file's are."""
-    if not isinstance(jobs, Sequence) or isinstance(jobs, bytes):
+    if isinstance(jobs, bytes | Mapping | Job) or not isinstance(jobs, Iterable):
         raise UsageError(
             f"jobs is a {type(jobs).__name__}; expected the path of a jobs file or a folder, or a list of "
             "scorebeat.Job. Nothing was applied"
         )
-    for position, job in enumerate(jobs):
+    listed = list(jobs)
+    for position, job in enumerate(listed):
         if not isinstance(job, Job):
             raise UsageError(
                 f"jobs.{position} is {shortened(repr(job), LONGEST_SHOWN)}, a {type(job).__name__}; expected a "
@@ -150,38 +191,54 @@ def jobs_of(jobs: Any, owner: str | None) -> JobsFile:
             f"owner is {shortened(repr(owner), LONGEST_SHOWN)}; expected a name of at most {LONGEST_OWNER} characters, "
             "such as 'notebook'. Nothing was applied"
         )
-    names = [job.name for job in jobs]
+    names = [job.name for job in listed]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"jobs has {', '.join(twice)} twice; expected one Job for each name. Nothing was applied")
-    mistakes = [f"jobs.{position}.{mistake}" for position, job in enumerate(jobs) for mistake in mistakes_of(job)]
+    checked, mistakes = [], []
+    for position, job in enumerate(listed):
+        new, wrong = as_new(job)
+        checked.append(new)
+        mistakes += [f"jobs.{position}.{mistake}" for mistake in wrong]
     if mistakes:
         raise UsageError("\n  ".join(["jobs cannot be applied, and nothing was:", *mistakes]))
-    return JobsFile(Path(owner), owner, tuple(jobs))
+    return JobsFile(Path(owner), owner, tuple(checked))
 
 
-def _text(value: Any, where: str, *, floats: bool = False) -> str:
+def _text(value: Any, where: str, more: str, *, floats: bool = False) -> str:
     value = _plain(value)
     match value:
         case bool():
             return "true" if value else "false"
-        case str():
-            return value
-        case bytes():
-            return f"\\x{value.hex()}"
-        case Integral() | UUID() | Decimal():
-            return str(value)
-        case datetime() | date():
+        case str() | UUID() | Decimal():
+            text = str.__str__(value) if isinstance(value, str) else str(value)  # of an enumeration its value
+            _require_storable(where, text)
+            return text
+        case bytes() | bytearray() | memoryview():
+            return f"\\x{bytes(value).hex()}"
+        case Integral():
+            return str(int(value))  # likewise of an enumeration
+        case date():
             return value.isoformat()
         case float() if floats:
-            return repr(value)
+            return repr(float(value))
     raise UsageError(
         f"{where} is {str(value)[:60]!r}, a {type(value).__name__}; expected a text, a whole number, a truth value, a "
-        "UUID, a Decimal, bytes, a date or a time"
+        f"UUID, a Decimal, bytes, a date or a datetime, {more}"
     )
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of NumPy as Python's own; everything else as it is."""
-    is_scalar = hasattr(value, "item") and not isinstance(value, type) and getattr(value, "ndim", 0) == 0
-    return value.item() if is_scalar else value
+    """A scalar of NumPy, or of Arrow, as Python's own; everything else as it is.
+
+    A time in nanoseconds would become a whole number; Python's datetime has microseconds, as PostgreSQL has.
+    """
+    if isinstance(value, type):
+        return value
+    if type(value).__module__ == "pyarrow.lib" and hasattr(value, "as_py"):
+        return value.as_py()
+    if not hasattr(value, "item") or getattr(value, "ndim", 0) != 0:
+        return value
+    plain = value.item()
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    return value.astype(f"{kind}8[us]").item() if kind in ("m", "M") and isinstance(plain, int) else plain

@@ -226,8 +226,11 @@ def _unknown(overrides: Mapping[str, Any]) -> Iterator[str]:
     known = {field.upper(): f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
     variables = {name.upper() for name, value in {**dotenv, **os.environ}.items() if value}
     ours = {name for name in variables if name.startswith(PREFIX) and not _KUBERNETES.fullmatch(name)}
-    wrong = [f"{PREFIX}{name.upper()}" for name in overrides if name not in Settings.model_fields]
-    for name in [*wrong, *sorted(ours - set(known.values()))]:
+    for name in (name for name in overrides if name not in Settings.model_fields):
+        close = get_close_matches(name.lower(), Settings.model_fields, n=1)
+        meant = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(Settings.model_fields)}."
+        yield f"{name} is not a setting. {meant}"
+    for name in sorted(ours - set(known.values())):
         close = get_close_matches(name.removeprefix(PREFIX), known, n=1)  # all names have the prefix
         meant = f"Did you mean {known[close[0]]}?" if close else f"Known: {', '.join(known.values())}."
         yield f"{name} is not a setting. {meant}"

@@ -129,18 +129,19 @@ class Block:
         self.mistakes.append(Mistake(document.line(at), ".".join(at), what))
 
 
-def mistakes_of(job: Job) -> list[str]:
-    """What a jobs file with this job would be refused for, each with its key.
+def as_new(job: Job) -> tuple[Job, list[str]]:
+    """The job, checked as that of a jobs file, and what such a file would be refused for, each with its key.
 
-    Nothing checked a Job that a program made as a new one: jobs that the ledger has stored are made in the same way.
+    Nothing checked a Job that a program made, or changed by `model_copy`, as a new one: jobs that the ledger has stored
+    are made in the same way.
     """
     try:
-        Job.model_validate({name: getattr(job, name) for name in job.model_fields_set}, context=NEW)
+        values = {name: getattr(job, name) for name in job.model_fields_set}
+        return Job.model_validate(values, context=NEW), []
     except ValidationError as error:
         keys = [one["loc"][:2] if one["loc"][0] == PARAMETERS else one["loc"][:1] for one in error.errors()]
         messages = map(_message, error.errors())
-        return [f"{'.'.join(map(str, key))}: {message}" for key, message in zip(keys, messages, strict=True)]
-    return []
+        return job, [f"{'.'.join(map(str, key))}: {message}" for key, message in zip(keys, messages, strict=True)]
 
 
 def _holds(data: Mapping[str, Any], key: Keys) -> bool:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time
+from numbers import Integral
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo
@@ -40,7 +41,8 @@ class Parameter(BaseModel):
             return Parameter(type="text", text=value)
         if isinstance(value, bool):
             return Parameter(type="boolean", text=str(value).lower())
-        if isinstance(value, int):
+        if isinstance(value, Integral):  # also of NumPy
+            value = int(value)
             if not -_INT8 <= value < _INT8:
                 raise ValueError(
                     f"is {value}, which no bigint of PostgreSQL holds; write it in quotes and cast it in the query"
@@ -48,12 +50,14 @@ class Parameter(BaseModel):
             # as PostgreSQL reads a number in a statement
             return Parameter(type="integer" if -_INT4 <= value < _INT4 else "bigint", text=str(value))
         if isinstance(value, float):
-            return Parameter(type="double precision", text=_SPECIAL.get(repr(value), repr(value)))
+            text = repr(float(value))  # that of NumPy has another `repr`
+            return Parameter(type="double precision", text=_SPECIAL.get(text, text))
         if isinstance(value, datetime):
             return Parameter(type="timestamp" if value.tzinfo is None else "timestamptz", text=value.isoformat())
         if isinstance(value, date):
             return Parameter(type="date", text=value.isoformat())
-        kind = "a list" if isinstance(value, list | tuple) else "a table" if isinstance(value, dict) else "a time"
+        kinds = {list: "a list", tuple: "a list", dict: "a table", time: "a time"}
+        kind = kinds.get(type(value)) or f"{shortened(repr(value), LONGEST_SHOWN)}, a {type(value).__name__}"
         raise ValueError(f"is {kind}; expected {EXPECTED}")
 
     def read(self, text: str) -> "Parameter":

@@ -24,7 +24,9 @@ def require_filter(connection: Connection, url: str, source: Source, where: str,
             f"{name} has {len(where):,} characters; expected at most {LONGEST_QUERY:,} bytes, which each batch sends "
             "with its query. Nothing was enqueued; name the rows by their keys"
         )
-    if not where.strip() or "\0" in where:
+    if "\0" in where:
+        raise UsageError(f"{name} holds a NUL character, which PostgreSQL refuses; leave it out")
+    if not where.strip():
         raise UsageError(f"{name} is empty; expected a condition over the query's columns, such as 'id < 100'")
     condition = f"SELECT 1 FROM {subquery(source.query)} WHERE (\n{where}\n)"
     with data_connection(url, "scorebeat check") as parser, parser.cursor() as cursor:

@@ -200,6 +200,18 @@ def test_rows_are_predicted_as_a_batch_would_be(client: scorebeat.Client, model:
         client.predict("sum", frame)
 
 
+def test_columns_that_the_model_has_not_may_hold_anything(client: scorebeat.Client, model: str) -> None:
+    odd = ROWS.assign(note=[1, "x", ["y"], None])
+    rows = odd.to_dict("records")
+
+    wanted = client.predict(model, ROWS)["value"].tolist()
+
+    assert client.predict(model, odd)["value"].tolist() == wanted
+    assert client.predict(model, pd.concat([odd, odd[["note"]]], axis=1))["value"].tolist() == wanted
+    assert client.predict(model, rows) == [{"value": value} for value in wanted]
+    assert client.predict(model, []) == []
+
+
 @pytest.mark.parametrize(
     ("rows", "wrong"),
     [
@@ -219,7 +231,7 @@ def test_rows_that_are_no_table_are_refused_with_the_expected_kinds(
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda client: client.runs(limit=-1), "limit is -1; expected a number of runs, 1 or more"),
+        (lambda client: client.runs(limit=-1), "limit is -1; expected a number of runs, from 1 to"),
         (lambda client: client.runs(limit="5"), "limit is '5'; expected a number of runs"),
         (lambda client: client.runs(limit=10**19), "limit is 10000000000000000000; expected"),
         (lambda client: client.run("seven"), "number is 'seven'; expected the number of a run"),
@@ -249,7 +261,7 @@ def test_an_argument_of_a_wrong_type_is_refused_by_its_name(
     ("call", "message"),
     [
         (lambda client: client.predict(7, [{"a": 1.0}]), "model is 7, a int; expected the name of a model"),
-        (lambda client: client.enqueue("any", keys=np.ones((2, 2))), "keys.0 is .* a ndarray; expected"),
+        (lambda client: client.enqueue("any", keys=np.ones((2, 2))), "keys.0 is '1.0', a float; expected"),
         (lambda client: client.enqueue("any", keys=5), r"keys is 5, a int; expected several keys, such as \[42\]"),
         (lambda client: client.enqueue("any", rescore="no"), "rescore is 'no', a str; expected True or False"),
         (lambda client: client.enqueue("any", parameters={3: "x"}), "a name in parameters is 3, a int"),
@@ -322,6 +334,8 @@ def test_listed_jobs_remove_those_of_their_owner_and_of_no_file(
         (LISTED, {"owner": "notebook"}, "jobs is a Job; expected .* a list of scorebeat.Job"),
         ([LISTED], {"owner": " "}, "owner is ' '; expected a name"),
         ([LISTED, LISTED], {"owner": "notebook"}, "jobs has listed twice"),
+        (iter([LISTED, LISTED]), {"owner": "notebook"}, "jobs has listed twice"),
+        ([LISTED.model_copy(update={"deadline": "soon"})], {"owner": "notebook"}, "jobs.0.deadline: "),
         ("jobs.toml", {"owner": "notebook"}, "owner is for a list of jobs"),
         (
             [LISTED, LONG_NAMED],
@@ -335,6 +349,27 @@ def test_jobs_that_cannot_be_applied_are_refused_with_the_reason(
 ) -> None:
     with pytest.raises(scorebeat.UsageError, match=message):
         client.apply(jobs, **options)
+
+
+def test_values_that_a_program_set_are_applied_as_a_file_s_are(client: scorebeat.Client, model: str) -> None:
+    query, own = "SELECT 1 AS id, 1.5::float8 AS a, 2.5::float8 AS b", model.partition("/")[0]
+    changed = LISTED.model_copy(update={"name": "of_a_copy", "query": query, "model": own, "deadline": "2h"})
+
+    client.apply([changed], owner="jobs.toml")  # which owns the jobs of the other tests
+
+    assert client.apply([changed], owner="jobs.toml").same == ["of_a_copy"]
+
+
+def test_a_version_that_a_call_returned_is_taken_where_a_version_is_named(client: scorebeat.Client, model: str) -> None:
+    (version,) = (one for one in client.models.versions() if str(one) == model)
+
+    with pytest.raises(scorebeat.UsageError, match=f"{model} is the published version|nothing to compare|itself"):
+        client.models.compare(version, version)
+
+
+def test_runs_of_a_job_that_never_was_are_an_error(client: scorebeat.Client) -> None:
+    with pytest.raises(scorebeat.UnknownName, match="there is no job 'nosuch'"):
+        client.runs("nosuch")
 
 
 @pytest.mark.parametrize("keys", ["uuid", "text", "two columns"])
@@ -385,8 +420,8 @@ def refusing(system: System) -> str:
         ({"due_at": "yesterday"}, "due_at"),
         ({"parameters": {"least": object()}}, "parameters.least is"),
         ({"run_key": " "}, "the run key is blank"),
-        ({"limit": 0}, "limit is 0; expected a number of rows, 1 or more"),
-        ({"limit": -5}, "limit is -5; expected a number of rows, 1 or more"),
+        ({"limit": 0}, "limit is 0; expected a number of rows, from 1 to"),
+        ({"limit": -5}, "limit is -5; expected a number of rows, from 1 to"),
         ({"keys": []}, "the list of keys is empty"),
         ({"keys": "42"}, r"keys is '42'; expected several keys, such as \['42'\]"),
         ({"keys": [None]}, "keys.0 is 'None', a NoneType"),
@@ -408,7 +443,7 @@ def test_a_request_that_cannot_be_enqueued_is_refused_and_enqueues_nothing(
     ("options", "kind", "message"),
     [
         ({"database_url": "mysql://x/y"}, scorebeat.SettingsError, "SCOREBEAT_DATABASE_URL"),
-        ({"databse_url": "x"}, scorebeat.SettingsError, "Did you mean SCOREBEAT_DATABASE_URL"),
+        ({"databse_url": "x"}, scorebeat.SettingsError, "Did you mean database_url"),
         ({"database_url": "postgresql://nobody@127.0.0.1:1/x"}, scorebeat.ServiceDown, "cannot be used"),
         ({}, scorebeat.SettingsError, "SCOREBEAT_DATABASE_URL is not set"),
     ],
