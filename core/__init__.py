@@ -1,1 +1,1 @@
-"""What every folder shares: errors, settings, events, jobs and schedules, states."""
+"""What every folder shares: errors, settings, events, names, jobs and schedules, forecasts, prices, states."""

@@ -1,1 +1,1 @@
-"""What an operator does: the command line, status, the embedded stack."""
+"""What an operator does: the command line, and the embedded stack."""

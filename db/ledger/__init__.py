@@ -1,1 +1,1 @@
-"""The ledger's state machine: jobs, model versions, runs, plan leases, batches, and quarantine."""
+"""The ledger's state machine: jobs, versions, runs, plan leases, batches, outbox, watermarks, failures, evidence."""

@@ -1,1 +1,1 @@
-"""Records beside the ledger's state machine: the audit, counters, notices, turns, and retention."""
+"""Records beside the state machine: audit, counters, notices, turns, usage, prices, device limits, retention."""

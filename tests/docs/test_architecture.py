@@ -11,7 +11,7 @@ from tests.docs.pages import REPOSITORY
 PAGE = REPOSITORY / "docs/architecture.md"
 FOLDERS = (
     "api", "broker", "client", "core", "db", "drift", "examples", "models", "monitor", "online", "ops", "producer",
-    "worker",
+    "src", "worker",
 )  # fmt: skip
 MODULE = re.compile(r"scorebeat((?:\.\w+)+)(?::\w+)?")
 

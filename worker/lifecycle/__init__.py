@@ -1,1 +1,1 @@
-"""A worker's processes: start, heartbeat, signals, standstill, drain."""
+"""A worker's processes: start, preload, devices, heartbeat, deadlines, signals, standstill, drain, bursts."""

@@ -1,1 +1,1 @@
-"""Failed rows and batches: narrowed, quarantined, grouped, requeued."""
+"""Failed rows and batches: isolated, quarantined, grouped, requeued."""

@@ -1,1 +1,1 @@
-"""Types of columns, values of parameters, and rows that a notebook shows."""
+"""Types of columns, values of parameters, and rows as a notebook reads them."""

@@ -76,7 +76,7 @@ def test_keys_of_every_kind_are_the_texts_of_the_ledger(keys: Any, wanted: list[
     ],
     ids=str,
 )
-def test_what_is_no_list_of_keys_is_refused(keys: Any, message: str) -> None:
+def test_values_that_are_no_list_of_keys_are_refused(keys: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         values.keys_of(keys)
 
@@ -97,13 +97,13 @@ def test_a_time_out_is_a_number_of_seconds(timeout: Any, wanted: float | None) -
 
 
 @pytest.mark.parametrize("timeout", [float("nan"), True, "5", datetime(2026, 1, 7, tzinfo=UTC)])
-def test_what_is_no_time_out_is_refused(timeout: Any) -> None:
+def test_a_value_that_is_no_number_of_seconds_is_refused(timeout: Any) -> None:
     with pytest.raises(UsageError, match=r"timeout is .* expected a number of seconds, a timedelta"):
         values.seconds_of("timeout", timeout)
 
 
 @pytest.mark.parametrize("count", [0, -1, True, 1.0, "1", None, 2**80, np.timedelta64(5, "s")])
-def test_what_is_no_count_is_refused_with_both_bounds(count: Any) -> None:
+def test_a_wrong_count_is_refused_with_both_bounds(count: Any) -> None:
     with pytest.raises(UsageError, match=r"limit is .*; expected a number of rows, from 1 to 9223372036854775807"):
         values.count_of("limit", count, "a number of rows", least=1)
 
