@@ -235,7 +235,7 @@ def _plain(value: Any) -> Any:
     """
     if isinstance(value, type):
         return value
-    if type(value).__module__ == "pyarrow.lib" and hasattr(value, "as_py"):
+    if hasattr(value, "as_py"):  # of Arrow, which is not imported for it
         return value.as_py()
     if not hasattr(value, "item") or getattr(value, "ndim", 0) != 0:
         return value
