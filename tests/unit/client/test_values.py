@@ -55,7 +55,6 @@ INSTANT = np.datetime64("2026-01-07T03:00:00", "ns")
         (FRAME.itertuples(index=False), [("4", "k4"), ("5", "k5")]),
         (pa.chunked_array([[4, 5]]), [("4",), ("5",)]),
     ],
-    ids=str,
 )  # fmt: skip
 def test_keys_of_every_kind_are_the_texts_of_the_ledger(keys: Any, wanted: list[tuple[str, ...]]) -> None:
     assert list(values.keys_of(keys)) == wanted
@@ -74,7 +73,6 @@ def test_keys_of_every_kind_are_the_texts_of_the_ledger(keys: Any, wanted: list[
         (["a\0"], "keys.0 is .* that PostgreSQL cannot hold"),
         (["\ud800"], "keys.0 is .* that PostgreSQL cannot hold"),
     ],
-    ids=str,
 )
 def test_values_that_are_no_list_of_keys_are_refused(keys: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
