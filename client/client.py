@@ -231,4 +231,4 @@ class Client:
         if isinstance(rows, list) and not rows:
             return []
         inputs = [one["name"] for one in version.signature["inputs"]]
-        return frames.like(rows, self._predictor.predict_columns(str(version), frames.columns(rows, inputs)))
+        return frames.like(rows, self._predictor.predict_columns(version, frames.columns(rows, inputs)))

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from numbers import Integral, Real
 from pathlib import Path
@@ -122,7 +122,7 @@ def keys_of(keys: Any) -> tuple[Key, ...]:
     for position, key in enumerate(_several("keys", keys, expected)):
         value = _plain(key)
         is_row = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
-        parts = list(value) if is_row and not isinstance(value, _ONE_VALUE) else [value]
+        parts = list(value) if is_row and not isinstance(value, _ONE_VALUE) else [key]
         found.append(tuple(_text(part, f"keys.{position}", "or a sequence of one a key column") for part in parts))
     return tuple(found)
 
@@ -206,7 +206,10 @@ def jobs_of(jobs: Any, owner: str | None) -> JobsFile:
 
 
 def _text(value: Any, where: str, more: str, *, floats: bool = False) -> str:
-    value = _plain(value)
+    plain = _plain(value)
+    if isinstance(plain, datetime) and _has_nanoseconds(value):
+        raise UsageError(f"{where} is {value}, with nanoseconds, and PostgreSQL keeps microseconds: round it first")
+    value = plain
     match value:
         case bool():
             return "true" if value else "false"
@@ -226,6 +229,11 @@ def _text(value: Any, where: str, more: str, *, floats: bool = False) -> str:
         f"{where} is {str(value)[:60]!r}, a {type(value).__name__}; expected a text, a whole number, a truth value, a "
         f"UUID, a Decimal, bytes, a date or a datetime, {more}"
     )
+
+
+def _has_nanoseconds(value: Any) -> bool:
+    """Whether a time of NumPy or pandas is between two microseconds."""
+    return bool(value.astype("M8[us]") != value if hasattr(value, "astype") else getattr(value, "nanosecond", 0))
 
 
 def _plain(value: Any) -> Any:

@@ -226,13 +226,12 @@ def _unknown(overrides: Mapping[str, Any]) -> Iterator[str]:
     known = {field.upper(): f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
     variables = {name.upper() for name, value in {**dotenv, **os.environ}.items() if value}
     ours = {name for name in variables if name.startswith(PREFIX) and not _KUBERNETES.fullmatch(name)}
-    for name in (name for name in overrides if name not in Settings.model_fields):
-        close = get_close_matches(name.lower(), Settings.model_fields, n=1)
-        meant = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(Settings.model_fields)}."
-        yield f"{name} is not a setting. {meant}"
-    for name in sorted(ours - set(known.values())):
-        close = get_close_matches(name.removeprefix(PREFIX), known, n=1)  # all names have the prefix
-        meant = f"Did you mean {known[close[0]]}?" if close else f"Known: {', '.join(known.values())}."
+    keywords = {field.upper(): field for field in Settings.model_fields}
+    wrong = [(name, keywords) for name in overrides if name not in Settings.model_fields]
+    wrong += [(name, known) for name in sorted(ours - set(known.values()))]
+    for name, names in wrong:
+        close = get_close_matches(name.upper().removeprefix(PREFIX), names, n=1)  # all variables have the prefix
+        meant = f"Did you mean {names[close[0]]}?" if close else f"Known: {', '.join(names.values())}."
         yield f"{name} is not a setting. {meant}"
 
 

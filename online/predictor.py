@@ -74,18 +74,17 @@ class Predictor:
         Raises UnknownName, ModelError, ServiceDown if the model is not free in time, and what
         `online.plain_rows.predict` does.
         """
-        with self._turn(model, self.producer.settings.row_time_limit) as (loaded, signature):
+        with self._turn(self.version(model), self.producer.settings.row_time_limit) as (loaded, signature):
             return plain_rows.predict(loaded, signature, rows)
 
-    def predict_columns(self, model: str, rows: "pa.RecordBatch") -> "pa.RecordBatch":
+    def predict_columns(self, version: Version, rows: "pa.RecordBatch") -> "pa.RecordBatch":
         """The outputs for columns, in the rows' order; as `predict`, with the time limit of a whole batch."""
-        with self._turn(model, self.producer.settings.batch_time_limit) as (loaded, signature):
+        with self._turn(version, self.producer.settings.batch_time_limit) as (loaded, signature):
             return plain_rows.predict_columns(loaded, signature, rows)
 
     @contextmanager
-    def _turn(self, model: str, seconds: float) -> Iterator[tuple[Model, Signature]]:
+    def _turn(self, version: Version, seconds: float) -> Iterator[tuple[Model, Signature]]:
         """The model, for the block alone. Raises ServiceDown if it is not free within so many seconds."""
-        version = self.version(model)
         with self._loaded(version).turn(seconds, str(version)) as loaded:
             yield loaded, Signature.from_json(version.signature)
 

@@ -1,14 +1,18 @@
 """Keeps the parts of a round independent: a part that fails is logged, the next round retries it, the others go on."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.db.connect import database_errors
+
+T = TypeVar("T", int, str)
+"""The id of a run, or the name of a job."""
 
 
 @contextmanager
@@ -33,3 +37,12 @@ def log_failure(part: str, of: object = None) -> Iterator[None]:
             reason=reason,
             exc=None if is_transient or database_errors.quotes_values(error) else error,
         )
+
+
+def count_each(part: str, items: Iterable[T], act: Callable[[T], int]) -> int:
+    """Act for each item; returns the sum of what that returned. An item that fails stops no other."""
+    total = 0
+    for item in items:
+        with log_failure(part, item):
+            total += act(item)
+    return total

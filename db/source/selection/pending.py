@@ -53,9 +53,7 @@ class PendingRows:
 
     def key_stream(self, *, anti_join: bool) -> str:
         """Pending keys as texts, in key order; no anti-join if the set is known to be empty."""
-        keys = self.source.keys
-        rows = self._rows(self._chosen(), anti_join=anti_join)
-        return f"SELECT {texts(keys, 'q')} FROM {rows} ORDER BY {columns(keys, 'q')}"
+        return self._in_key_order(texts(self.source.keys, "q"), anti_join=anti_join)
 
     def keys_to_skip(self) -> str:
         """`key_stream` of a set that is known to be empty, with integers and uuids as they are.
@@ -63,9 +61,12 @@ class PendingRows:
         Most of its keys are skipped, and PostgreSQL would make a text of each of these, too: half of a plan's time.
         """
         keys = self.source.keys
-        selected = [f"q.{ident(k.name)}" if k.type in SAME_TEXT else texts([k], "q") for k in keys]
-        rows = self._rows(self._chosen(), anti_join=False)
-        return f"SELECT {', '.join(selected)} FROM {rows} ORDER BY {columns(keys, 'q')}"
+        selected = [columns([k], "q") if k.type in SAME_TEXT else texts([k], "q") for k in keys]
+        return self._in_key_order(", ".join(selected), anti_join=False)
+
+    def _in_key_order(self, selected: str, *, anti_join: bool) -> str:
+        rows = self._rows(self._chosen(), anti_join=anti_join)
+        return f"SELECT {selected} FROM {rows} ORDER BY {columns(self.source.keys, 'q')}"
 
     def to_store(self, names: Sequence[str], limit: int | None, *, anti_join: bool) -> str:
         """The pending rows for a snapshot: their numbers in key order, keys, and the columns `names`."""

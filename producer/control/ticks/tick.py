@@ -17,7 +17,7 @@ from scorebeat.db.records.counters import BUSY, PAUSED
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control.ticks import due, missed
 from scorebeat.producer.control.ticks.due import PATIENCE
-from scorebeat.producer.keep_going import log_failure
+from scorebeat.producer.keep_going import count_each
 from scorebeat.producer.requests.enqueue import Request, open_run, send_plan
 
 EARLY = timedelta(seconds=1)
@@ -85,11 +85,7 @@ def make_up(p: Producer) -> int:
         now = database_clock.now(connection)
         listed = jobs.listing(connection)
         late = [row for row in listed if due.find(row.job, row.last_due_at, now - PATIENCE, now) is not None]
-    made = 0
-    for row in late:
-        with log_failure("make_up", row.job.name):
-            made += tick(p, row.job.name) is not None
-    return made
+    return count_each("make_up", [row.job.name for row in late], lambda job: tick(p, job) is not None)
 
 
 def begin_again(p: Producer) -> int:
@@ -99,11 +95,7 @@ def begin_again(p: Producer) -> int:
     """
     with p.engine.begin() as connection:
         waiting = runs.to_begin_again(connection)
-    begun = 0
-    for run_id in waiting:
-        with log_failure("begin_again", run_id):
-            begun += _begin_again(p, run_id)
-    return begun
+    return count_each("begin_again", waiting, lambda run_id: _begin_again(p, run_id))
 
 
 def _begin_again(p: Producer, failed_id: int) -> bool:

@@ -9,7 +9,7 @@ from scorebeat.db.ledger import followed_runs, jobs, runs
 from scorebeat.db.records import audit
 from scorebeat.producer import retention
 from scorebeat.producer.context import Producer
-from scorebeat.producer.keep_going import log_failure
+from scorebeat.producer.keep_going import count_each
 
 BY = "scorebeat"
 
@@ -28,11 +28,7 @@ def run_once(p: Producer) -> int:
     """
     with p.engine.connect() as connection:
         due = followed_runs.due(connection)
-    removed = 0
-    for run_id in due:
-        with log_failure("follow_deletes", run_id):
-            removed += _follow(p, run_id)
-    return removed
+    return count_each("follow_deletes", due, lambda run_id: _follow(p, run_id))
 
 
 def _follow(p: Producer, run_id: int) -> int:

@@ -2,7 +2,7 @@
 
 from scorebeat.db.ledger.evidence import quality
 from scorebeat.producer.context import Producer
-from scorebeat.producer.keep_going import log_failure
+from scorebeat.producer.keep_going import count_each
 
 
 def is_due(p: Producer) -> bool:
@@ -18,8 +18,4 @@ def run_once(p: Producer) -> int:
 
     with p.engine.connect() as connection:
         due = quality.due(connection)
-    computed = 0
-    for job in due:
-        with log_failure("quality", job):
-            computed += measure_if_due(p, job)
-    return computed
+    return count_each("quality", due, lambda job: measure_if_due(p, job))

@@ -14,7 +14,7 @@ from scorebeat.db.ledger import next_step, runs
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions.views import ViewBusy
 from scorebeat.producer.context import Producer
-from scorebeat.producer.keep_going import log_failure
+from scorebeat.producer.keep_going import count_each
 
 
 def settle(p: Producer, run_id: int) -> RunState | None:
@@ -35,11 +35,7 @@ def settle_all(p: Producer) -> int:
     """Close every run that is done: two last commits cannot see each other. A run that fails stops no other."""
     with p.engine.begin() as connection:
         done = run_ends.settling(connection)
-    closed = 0
-    for run_id in done:
-        with log_failure("settle", run_id):
-            closed += settle_soon(p, run_id) is not None
-    return closed
+    return count_each("settle", done, lambda run_id: settle_soon(p, run_id) is not None)
 
 
 def keys_are_due(p: Producer) -> bool:
@@ -52,11 +48,7 @@ def build_keys(p: Producer) -> int:
     """Build the keys that runs lack, and close these runs; returns how many were closed."""
     with p.engine.connect() as connection:
         due = keyed_runs.due(connection)
-    closed = 0
-    for run_id in due:
-        with log_failure("key", run_id):
-            closed += settle(p, run_id) is not None
-    return closed
+    return count_each("key", due, lambda run_id: settle(p, run_id) is not None)
 
 
 def _closed(p: Producer, run_id: int, close: Callable[[], Settled | BegunAgain | None]) -> RunState | None:

@@ -70,6 +70,8 @@ def test_keys_of_every_kind_are_the_texts_of_the_ledger(keys: Any, wanted: list[
         ([1.5], "a float; expected"),
         ([time(3)], "a date or a datetime, or a sequence of one a key column"),
         ([None], "a NoneType; expected"),
+        ([INSTANT + 1], "keys.0 is .*000000001, with nanoseconds, and PostgreSQL keeps microseconds"),
+        ([pd.Timestamp(INSTANT + 1)], "keys.0 is .*000000001, with nanoseconds, and PostgreSQL keeps microseconds"),
         (["a\0"], "keys.0 is .* that PostgreSQL cannot hold"),
         (["\ud800"], "keys.0 is .* that PostgreSQL cannot hold"),
     ],
